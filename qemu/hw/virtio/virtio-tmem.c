@@ -1,0 +1,655 @@
+/*
+ * Virtio transcendent memory (tmem) device
+ *
+ * Takes requests from the rings and turns them into calls of the page store.
+ * Rules:
+ *  - Nothing that the guest says is believed: header and lists are copied out
+ *    of guest memory once, checked, and only the copy is used.
+ *  - A request is served and used in the thread that took the notification,
+ *    in ring order, before the next one: the order that the spec promises.
+ *  - A page payload may be changed by the guest at any time; only the store
+ *    reads it, and copes.
+ *  - All of this runs under the BQL.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/iov.h"
+#include "qemu/main-loop.h"
+#include "qapi/error.h"
+#include "hw/qdev-properties.h"
+#include "hw/virtio/virtio-tmem.h"
+#include "migration/vmstate.h"
+#include "standard-headers/linux/virtio_tmem.h"
+#include "trace.h"
+
+#define VIRTIO_TMEM_PAGE_SHIFT 12
+
+QEMU_BUILD_BUG_ON(1 << VIRTIO_TMEM_PAGE_SHIFT != TMEM_PAGE_SIZE);
+
+/*
+ * Requests that are served for one notification before the main loop gets a
+ * chance to run: at 32 pages each and some microseconds a page, this bounds
+ * the time under the BQL to about 10 ms. A driver that waits for each request
+ * never gets near it.
+ */
+#define VIRTIO_TMEM_REQUEST_BUDGET 64
+
+/* The indexes of a put or get, or the ranges of a flush, as the guest sent */
+typedef union VirtIOTMEMList {
+    uint64_t index[VIRTIO_TMEM_MAX_PAGES];
+    struct virtio_tmem_range range[VIRTIO_TMEM_MAX_RANGES];
+} VirtIOTMEMList;
+
+/* One request while it is served: all values in host byte order */
+typedef struct VirtIOTMEMReq {
+    VirtQueueElement *elem;
+    uint8_t type;
+    uint8_t flags;
+    uint16_t count;
+    uint32_t pool;
+    uint64_t object;
+    size_t out_size;
+    size_t in_size;
+    /* bytes of payload that were written after the response */
+    size_t payload_len;
+    VirtIOTMEMList list;
+} VirtIOTMEMReq;
+
+/* A position in an I/O vector that only moves forward */
+typedef struct IOVCursor {
+    const struct iovec *iov;
+    unsigned int num;
+    size_t offset;
+} IOVCursor;
+
+static void iov_cursor_advance(IOVCursor *c, size_t bytes)
+{
+    c->offset += bytes;
+    while (c->num && c->offset >= c->iov->iov_len) {
+        c->offset -= c->iov->iov_len;
+        c->iov++;
+        c->num--;
+    }
+}
+
+/* The next page of the vector if it is in one piece, else NULL */
+static void *iov_cursor_page(const IOVCursor *c)
+{
+    if (c->num && c->iov->iov_len - c->offset >= TMEM_PAGE_SIZE) {
+        return c->iov->iov_base + c->offset;
+    }
+    return NULL;
+}
+
+static uint8_t virtio_tmem_pool_create(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                       struct virtio_tmem_resp *resp)
+{
+    uint32_t pool;
+
+    if (req->count || req->pool || req->object) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    if (tmem_store_pool_create(tmem->store, &pool) < 0) {
+        return VIRTIO_TMEM_S_REJECTED;
+    }
+    resp->value = cpu_to_le64(pool);
+    trace_virtio_tmem_pool_create(tmem, pool);
+    return VIRTIO_TMEM_S_OK;
+}
+
+static uint8_t virtio_tmem_pool_destroy(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                        struct virtio_tmem_resp *resp)
+{
+    int64_t pages;
+
+    if (req->count || req->object) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    pages = tmem_store_pool_destroy(tmem->store, req->pool);
+    if (pages < 0) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    resp->value = cpu_to_le64(pages);
+    trace_virtio_tmem_pool_destroy(tmem, req->pool, pages);
+    return VIRTIO_TMEM_S_OK;
+}
+
+static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                               struct virtio_tmem_resp *resp)
+{
+    IOVCursor c = { .iov = req->elem->out_sg, .num = req->elem->out_num };
+    uint8_t bounce[TMEM_PAGE_SIZE];
+    uint32_t done = 0;
+    int i;
+
+    if (!tmem_store_pool_exists(tmem->store, req->pool)) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    iov_cursor_advance(&c, sizeof(struct virtio_tmem_req) +
+                           req->count * sizeof(req->list.index[0]));
+    for (i = 0; i < req->count; i++) {
+        const void *page = iov_cursor_page(&c);
+
+        if (!page) {
+            iov_to_buf(c.iov, c.num, c.offset, bounce, TMEM_PAGE_SIZE);
+            page = bounce;
+        }
+        if (!tmem_store_put(tmem->store, req->pool, req->object,
+                            req->list.index[i], page)) {
+            done |= 1u << i;
+        }
+        iov_cursor_advance(&c, TMEM_PAGE_SIZE);
+    }
+    resp->done = cpu_to_le32(done);
+    trace_virtio_tmem_put(tmem, req->pool, req->object, req->list.index[0],
+                          req->count, done);
+    return ctpop32(done) == req->count ? VIRTIO_TMEM_S_OK :
+                                         VIRTIO_TMEM_S_REJECTED;
+}
+
+/* Get one page into the guest's buffer at @c; returns as tmem_store_get() */
+static int virtio_tmem_get_page(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                uint64_t index, const IOVCursor *c)
+{
+    uint8_t bounce[TMEM_PAGE_SIZE];
+    void *page = iov_cursor_page(c);
+    int ret;
+
+    if (page) {
+        return tmem_store_get(tmem->store, req->pool, req->object, index, page);
+    }
+    ret = tmem_store_get(tmem->store, req->pool, req->object, index, bounce);
+    if (!ret) {
+        iov_from_buf(c->iov, c->num, c->offset, bounce, TMEM_PAGE_SIZE);
+    }
+    return ret;
+}
+
+static uint8_t virtio_tmem_get(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                               struct virtio_tmem_resp *resp)
+{
+    IOVCursor c = { .iov = req->elem->in_sg, .num = req->elem->in_num };
+    uint8_t status = VIRTIO_TMEM_S_OK;
+    uint32_t done = 0, failed = 0;
+    int i;
+
+    if (!tmem_store_pool_exists(tmem->store, req->pool)) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    iov_cursor_advance(&c, sizeof(struct virtio_tmem_resp));
+    for (i = 0; i < req->count; i++) {
+        int ret = virtio_tmem_get_page(tmem, req, req->list.index[i], &c);
+
+        if (!ret) {
+            done |= 1u << i;
+        } else {
+            /*
+             * A used length says that every byte up to it was written, so a
+             * page that is not found must not leave a hole before one that is.
+             */
+            iov_memset(c.iov, c.num, c.offset, 0, TMEM_PAGE_SIZE);
+            if (ret != -ENOENT) {
+                failed |= 1u << i;
+            }
+        }
+        iov_cursor_advance(&c, TMEM_PAGE_SIZE);
+    }
+    resp->done = cpu_to_le32(done);
+    resp->failed = cpu_to_le32(failed);
+    req->payload_len = req->count * TMEM_PAGE_SIZE;
+    if (failed) {
+        status = VIRTIO_TMEM_S_IOERR;
+    } else if (ctpop32(done) != req->count) {
+        status = VIRTIO_TMEM_S_ABSENT;
+    }
+    trace_virtio_tmem_get(tmem, req->pool, req->object, req->list.index[0],
+                          req->count, done, failed);
+    return status;
+}
+
+static uint8_t virtio_tmem_flush(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                 struct virtio_tmem_resp *resp)
+{
+    const struct virtio_tmem_range *range = req->list.range;
+    uint64_t pages = 0;
+    int i;
+
+    if (!tmem_store_pool_exists(tmem->store, req->pool)) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    for (i = 0; i < req->count; i++) {
+        if (range[i].first > range[i].last) {
+            return VIRTIO_TMEM_S_INVALID;
+        }
+    }
+    for (i = 0; i < req->count; i++) {
+        pages += tmem_store_flush(tmem->store, req->pool, req->object,
+                                  range[i].first, range[i].last);
+    }
+    resp->value = cpu_to_le64(pages);
+    trace_virtio_tmem_flush(tmem, req->pool, req->object, req->count, pages);
+    return VIRTIO_TMEM_S_OK;
+}
+
+static uint8_t virtio_tmem_stats(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
+{
+    struct virtio_tmem_stats out;
+    TmemStoreStats stats;
+
+    if (req->count || req->pool || req->object) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    tmem_store_get_stats(tmem->store, &stats);
+    out.pages = cpu_to_le64(stats.pages);
+    out.bytes_used = cpu_to_le64(stats.bytes_used);
+    out.limit = cpu_to_le64(stats.limit);
+    req->payload_len = iov_from_buf(req->elem->in_sg, req->elem->in_num,
+                                    sizeof(struct virtio_tmem_resp),
+                                    &out, sizeof(out));
+    return VIRTIO_TMEM_S_OK;
+}
+
+/*
+ * What a request of this type must look like. Returns false for a type or
+ * count that is not allowed (or not negotiated). @list_size: bytes of the list
+ * after the header, @out_size and @in_size: bytes of payload after the list
+ * and after the response.
+ */
+static bool virtio_tmem_req_shape(VirtIOTMEM *tmem, const VirtIOTMEMReq *req,
+                                  size_t *list_size, size_t *out_size,
+                                  size_t *in_size)
+{
+    bool pages_ok = req->count > 0 && req->count <= VIRTIO_TMEM_MAX_PAGES;
+    size_t payload = (size_t)req->count * TMEM_PAGE_SIZE;
+
+    *list_size = *out_size = *in_size = 0;
+    switch (req->type) {
+    case VIRTIO_TMEM_REQ_POOL_CREATE:
+    case VIRTIO_TMEM_REQ_POOL_DESTROY:
+        return true;
+    case VIRTIO_TMEM_REQ_PUT:
+        *list_size = req->count * sizeof(req->list.index[0]);
+        *out_size = payload;
+        return pages_ok;
+    case VIRTIO_TMEM_REQ_GET:
+        *list_size = req->count * sizeof(req->list.index[0]);
+        *in_size = payload;
+        return pages_ok;
+    case VIRTIO_TMEM_REQ_FLUSH:
+        *list_size = req->count * sizeof(req->list.range[0]);
+        return req->count > 0 && req->count <= VIRTIO_TMEM_MAX_RANGES;
+    case VIRTIO_TMEM_REQ_STATS:
+        *in_size = sizeof(struct virtio_tmem_stats);
+        return virtio_vdev_has_feature(VIRTIO_DEVICE(tmem),
+                                       VIRTIO_TMEM_F_STATS);
+    default:
+        return false;
+    }
+}
+
+/*
+ * Copy header and list out of guest memory and check every length. Returns
+ * false when the request is not one that the spec allows.
+ */
+static bool virtio_tmem_parse(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
+{
+    VirtQueueElement *elem = req->elem;
+    size_t list_size, out_size, in_size;
+    struct virtio_tmem_req hdr;
+    int i;
+
+    if (iov_to_buf(elem->out_sg, elem->out_num, 0, &hdr, sizeof(hdr)) !=
+        sizeof(hdr)) {
+        return false;
+    }
+    req->type = hdr.type;
+    req->flags = hdr.flags;
+    req->count = le16_to_cpu(hdr.count);
+    req->pool = le32_to_cpu(hdr.pool);
+    req->object = le64_to_cpu(hdr.object);
+
+    /* Every flag belongs to a feature that this device does not offer yet */
+    if (req->flags ||
+        !virtio_tmem_req_shape(tmem, req, &list_size, &out_size, &in_size) ||
+        req->out_size != sizeof(hdr) + list_size + out_size ||
+        req->in_size < sizeof(struct virtio_tmem_resp) + in_size) {
+        return false;
+    }
+
+    iov_to_buf(elem->out_sg, elem->out_num, sizeof(hdr), &req->list, list_size);
+    if (req->type == VIRTIO_TMEM_REQ_FLUSH) {
+        for (i = 0; i < req->count; i++) {
+            le64_to_cpus(&req->list.range[i].first);
+            le64_to_cpus(&req->list.range[i].last);
+        }
+    } else if (list_size) {
+        for (i = 0; i < req->count; i++) {
+            le64_to_cpus(&req->list.index[i]);
+        }
+    }
+    return true;
+}
+
+static uint8_t virtio_tmem_execute(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                   struct virtio_tmem_resp *resp)
+{
+    switch (req->type) {
+    case VIRTIO_TMEM_REQ_POOL_CREATE:
+        return virtio_tmem_pool_create(tmem, req, resp);
+    case VIRTIO_TMEM_REQ_POOL_DESTROY:
+        return virtio_tmem_pool_destroy(tmem, req, resp);
+    case VIRTIO_TMEM_REQ_PUT:
+        return virtio_tmem_put(tmem, req, resp);
+    case VIRTIO_TMEM_REQ_GET:
+        return virtio_tmem_get(tmem, req, resp);
+    case VIRTIO_TMEM_REQ_FLUSH:
+        return virtio_tmem_flush(tmem, req, resp);
+    case VIRTIO_TMEM_REQ_STATS:
+        return virtio_tmem_stats(tmem, req);
+    default:
+        g_assert_not_reached(); /* virtio_tmem_req_shape() let it in */
+    }
+}
+
+/*
+ * Serve one request and fill in its response. Returns false when it cannot
+ * even be answered: the device is broken then.
+ */
+static bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
+{
+    VirtIOTMEM *tmem = q->tmem;
+    VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
+    struct virtio_tmem_resp resp = { 0 };
+    VirtIOTMEMReq req;
+
+    req.elem = elem;
+    req.payload_len = 0;
+    req.out_size = iov_size(elem->out_sg, elem->out_num);
+    req.in_size = iov_size(elem->in_sg, elem->in_num);
+    tmem->requests++;
+
+    if (req.in_size < sizeof(resp)) {
+        virtio_error(vdev, "virtio-tmem: no room for a response: "
+                     "%zu bytes given, %zu needed", req.in_size, sizeof(resp));
+        virtqueue_detach_element(q->vq, elem, 0);
+        return false;
+    }
+    if (virtio_tmem_parse(tmem, &req)) {
+        resp.status = virtio_tmem_execute(tmem, &req, &resp);
+    } else {
+        resp.status = VIRTIO_TMEM_S_INVALID;
+    }
+    if (resp.status == VIRTIO_TMEM_S_INVALID) {
+        tmem->invalid_requests++;
+        trace_virtio_tmem_invalid(tmem, virtio_get_queue_index(q->vq),
+                                  req.out_size, req.in_size);
+    }
+
+    iov_from_buf(elem->in_sg, elem->in_num, 0, &resp, sizeof(resp));
+    virtqueue_push(q->vq, elem, sizeof(resp) + req.payload_len);
+    return true;
+}
+
+/* Serve what is in the ring, or as much as the budget allows */
+static void virtio_tmem_run_queue(VirtIOTMEMQueue *q)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
+    unsigned int budget = VIRTIO_TMEM_REQUEST_BUDGET;
+    bool more = true;
+
+    do {
+        virtio_queue_set_notification(q->vq, 0);
+        while (budget) {
+            VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
+            bool served;
+
+            if (!elem) {
+                break;
+            }
+            served = virtio_tmem_serve(q, elem);
+            g_free(elem);
+            if (!served) {
+                return;
+            }
+            budget--;
+        }
+        if (!budget) {
+            break;
+        }
+        virtio_queue_set_notification(q->vq, 1);
+        more = !virtio_queue_empty(q->vq);
+    } while (more && !vdev->broken);
+
+    if (!budget) {
+        qemu_bh_schedule(q->bh);
+    }
+    if (budget != VIRTIO_TMEM_REQUEST_BUDGET) {
+        virtio_notify(vdev, q->vq);
+    }
+}
+
+static void virtio_tmem_queue_bh(void *opaque)
+{
+    VirtIOTMEMQueue *q = opaque;
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
+
+    /* Stopped or reset since: set_status() schedules it again when needed */
+    if (!vdev->vm_running || !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+        return;
+    }
+    virtio_tmem_run_queue(q);
+}
+
+static void virtio_tmem_handle_output(VirtIODevice *vdev, VirtQueue *vq)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+
+    tmem->notifications++;
+    virtio_tmem_run_queue(&tmem->queues[virtio_get_queue_index(vq)]);
+}
+
+static void virtio_tmem_set_status(VirtIODevice *vdev, uint8_t status)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+    int i;
+
+    /* What a bottom half left in a ring when the VM stopped */
+    if (vdev->vm_running && (status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+        for (i = 0; i < tmem->num_queues; i++) {
+            qemu_bh_schedule(tmem->queues[i].bh);
+        }
+    }
+}
+
+static void virtio_tmem_reset(VirtIODevice *vdev)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+    int i;
+
+    for (i = 0; i < tmem->num_queues; i++) {
+        qemu_bh_cancel(tmem->queues[i].bh);
+    }
+    tmem_store_reset(tmem->store);
+    trace_virtio_tmem_reset(tmem);
+}
+
+static void virtio_tmem_get_config(VirtIODevice *vdev, uint8_t *config_data)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+    struct virtio_tmem_config config = {
+        .page_shift = VIRTIO_TMEM_PAGE_SHIFT,
+        .num_queues = cpu_to_le32(tmem->num_queues),
+        .max_pages = cpu_to_le64(tmem->max_size >> VIRTIO_TMEM_PAGE_SHIFT),
+    };
+
+    memcpy(config_data, &config, sizeof(config));
+}
+
+static uint64_t virtio_tmem_get_features(VirtIODevice *vdev, uint64_t features,
+                                         Error **errp)
+{
+    return features | VIRTIO_TMEM(vdev)->host_features;
+}
+
+TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
+{
+    g_autofree TmemPoolStats *pools = g_new(TmemPoolStats, TMEM_MAX_POOLS);
+    TmemInfo *info = g_new0(TmemInfo, 1);
+    TmemPoolInfoList **tail = &info->pools;
+    TmemStoreStats stats;
+    unsigned int i, n;
+
+    tmem_store_get_stats(tmem->store, &stats);
+    n = tmem_store_get_pools(tmem->store, pools);
+
+    /* Users name the proxy; this object is its child "virtio-backend" */
+    info->path = object_get_canonical_path(OBJECT(tmem)->parent);
+    info->limit = stats.limit;
+    info->bytes_used = stats.bytes_used;
+    info->bytes_stored = stats.bytes_stored;
+    info->pages = stats.pages;
+    info->same_filled_pages = stats.same_filled;
+    info->raw_pages = stats.raw;
+    info->puts = stats.puts;
+    info->rejected_puts = stats.rejected_puts;
+    info->gets = stats.gets;
+    info->misses = stats.misses;
+    info->flushes = stats.flushes;
+    info->requests = tmem->requests;
+    info->invalid_requests = tmem->invalid_requests;
+    info->notifications = tmem->notifications;
+    for (i = 0; i < n; i++) {
+        TmemPoolInfo *pool = g_new0(TmemPoolInfo, 1);
+
+        pool->id = pools[i].id;
+        pool->pages = pools[i].pages;
+        pool->bytes_stored = pools[i].bytes_stored;
+        QAPI_LIST_APPEND(tail, pool);
+    }
+    return info;
+}
+
+static bool virtio_tmem_check_properties(VirtIOTMEM *tmem, Error **errp)
+{
+    uint64_t host_ram = qemu_get_host_physmem();
+
+    if (tmem->max_size < TMEM_STORE_MIN_LIMIT) {
+        error_setg(errp, "property '%s' is %" PRIu64 " bytes, it must be at "
+                   "least %d bytes (for example %s=1G)",
+                   VIRTIO_TMEM_MAX_SIZE_PROP, tmem->max_size,
+                   TMEM_STORE_MIN_LIMIT, VIRTIO_TMEM_MAX_SIZE_PROP);
+        return false;
+    }
+    /* 0: the host would not say */
+    if (host_ram && tmem->max_size > host_ram) {
+        g_autofree char *ram = size_to_str(host_ram);
+
+        error_setg(errp, "property '%s' is %" PRIu64 " bytes, it must not be "
+                   "more than the memory of the host, %" PRIu64 " bytes (%s)",
+                   VIRTIO_TMEM_MAX_SIZE_PROP, tmem->max_size, host_ram, ram);
+        return false;
+    }
+    if (tmem->num_queues == VIRTIO_TMEM_AUTO_NUM_QUEUES) {
+        tmem->num_queues = 1;
+    }
+    if (tmem->num_queues < 1 || tmem->num_queues > VIRTIO_TMEM_MAX_QUEUES) {
+        error_setg(errp, "property '%s' is %" PRIu32 ", it must be from 1 to "
+                   "%d", VIRTIO_TMEM_NUM_QUEUES_PROP, tmem->num_queues,
+                   VIRTIO_TMEM_MAX_QUEUES);
+        return false;
+    }
+    return true;
+}
+
+static void virtio_tmem_device_realize(DeviceState *dev, Error **errp)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(dev);
+    VirtIOTMEM *tmem = VIRTIO_TMEM(dev);
+    g_autoptr(GError) err = NULL;
+    int i;
+
+    if (!virtio_tmem_check_properties(tmem, errp)) {
+        return;
+    }
+    tmem->store = tmem_store_new(tmem->max_size, &err);
+    if (!tmem->store) {
+        error_setg(errp, "cannot make the page store: %s", err->message);
+        return;
+    }
+
+    virtio_init(vdev, VIRTIO_ID_TMEM, sizeof(struct virtio_tmem_config));
+    tmem->queues = g_new0(VirtIOTMEMQueue, tmem->num_queues);
+    for (i = 0; i < tmem->num_queues; i++) {
+        VirtIOTMEMQueue *q = &tmem->queues[i];
+
+        q->tmem = tmem;
+        q->vq = virtio_add_queue(vdev, VIRTQUEUE_MAX_SIZE,
+                                 virtio_tmem_handle_output);
+        q->bh = qemu_bh_new_guarded(virtio_tmem_queue_bh, q,
+                                    &dev->mem_reentrancy_guard);
+    }
+}
+
+static void virtio_tmem_device_unrealize(DeviceState *dev)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(dev);
+    VirtIOTMEM *tmem = VIRTIO_TMEM(dev);
+    int i;
+
+    for (i = 0; i < tmem->num_queues; i++) {
+        qemu_bh_delete(tmem->queues[i].bh);
+        virtio_delete_queue(tmem->queues[i].vq);
+    }
+    g_free(tmem->queues);
+    virtio_cleanup(vdev);
+    tmem_store_free(tmem->store);
+}
+
+/* Until the pages of the store can move too, the VM must stay where it is. */
+static const VMStateDescription vmstate_virtio_tmem = {
+    .name = "virtio-tmem",
+    .unmigratable = 1,
+};
+
+static const Property virtio_tmem_properties[] = {
+    DEFINE_PROP_SIZE(VIRTIO_TMEM_MAX_SIZE_PROP, VirtIOTMEM, max_size, 0),
+    DEFINE_PROP_UINT32(VIRTIO_TMEM_NUM_QUEUES_PROP, VirtIOTMEM, num_queues,
+                       VIRTIO_TMEM_AUTO_NUM_QUEUES),
+    DEFINE_PROP_BIT64("stats", VirtIOTMEM, host_features,
+                      VIRTIO_TMEM_F_STATS, true),
+};
+
+static void virtio_tmem_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
+
+    device_class_set_props(dc, virtio_tmem_properties);
+    dc->vmsd = &vmstate_virtio_tmem;
+    dc->desc = "Transcendent memory: guest swap in compressed host memory";
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+
+    vdc->realize = virtio_tmem_device_realize;
+    vdc->unrealize = virtio_tmem_device_unrealize;
+    vdc->get_config = virtio_tmem_get_config;
+    vdc->get_features = virtio_tmem_get_features;
+    vdc->set_status = virtio_tmem_set_status;
+    vdc->reset = virtio_tmem_reset;
+}
+
+static const TypeInfo virtio_tmem_info = {
+    .name = TYPE_VIRTIO_TMEM,
+    .parent = TYPE_VIRTIO_DEVICE,
+    .instance_size = sizeof(VirtIOTMEM),
+    .class_init = virtio_tmem_class_init,
+};
+
+static void virtio_tmem_register_types(void)
+{
+    type_register_static(&virtio_tmem_info);
+}
+
+type_init(virtio_tmem_register_types)
