@@ -28,7 +28,7 @@
  */
 #define TMEM_MAX_POOLS 64
 
-/* Least limit: below it, one block per size class would not fit. */
+/* Least limit: 15 blocks of 64 KiB, so that a few size classes can coexist. */
 #define TMEM_STORE_MIN_LIMIT (1024 * 1024)
 
 typedef struct TmemStore TmemStore;
@@ -37,12 +37,12 @@ typedef struct TmemStore TmemStore;
 typedef struct TmemStoreStats {
     uint64_t limit;          /* bytes the store may take now */
     uint64_t bytes_used;     /* bytes it takes: payload and overhead */
-    uint64_t bytes_stored;   /* payload: sum of the sizes of stored pages */
+    uint64_t bytes_stored;   /* payload: what the pages were compressed to */
     uint64_t pages;          /* pages held */
     uint64_t same_filled;    /* of these: one 8-byte word, repeated */
     uint64_t raw;            /* of these: kept uncompressed */
     uint64_t puts;           /* pages accepted */
-    uint64_t rejected_puts;  /* pages refused */
+    uint64_t rejected_puts;  /* pages refused for want of room */
     uint64_t gets;           /* pages found */
     uint64_t misses;         /* gets of a page that is not there */
     uint64_t flushes;        /* pages removed by flush or pool destroy */

@@ -1,0 +1,61 @@
+/*
+ * Index of the virtio-tmem page store
+ *
+ * A radix tree from 64-bit keys to values of 64 bits that are not 0. Private
+ * to tmem-store*.c and their unit tests.
+ *
+ * Threads: none of its own; the store's lock is held for every function.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef HW_VIRTIO_TMEM_STORE_INDEX_H
+#define HW_VIRTIO_TMEM_STORE_INDEX_H
+
+#include "tmem-store-alloc.h"
+
+/*
+ * A whole tree is this one word, so a tree can be a value of another tree.
+ * 0 is the empty tree; an empty tree is always 0 and holds no memory.
+ */
+typedef uint64_t TmemIndex;
+
+/* Takes a value that has just been removed. May free objects of the arena. */
+typedef void TmemIndexDropFn(uint64_t value, void *opaque);
+
+/**
+ * tmem_index_lookup: find the place of a key's value
+ *
+ * Returns: the place, or NULL when there is no such key. Another value that is
+ * not 0 may be written there. Valid until the tree gains or loses a key.
+ */
+uint64_t *tmem_index_lookup(const TmemArena *arena, TmemIndex index,
+                            uint64_t key);
+
+/**
+ * tmem_index_insert: add a key that is not there yet
+ * @value: not 0
+ *
+ * Returns: false when the arena has no room; the tree is then as before.
+ */
+bool tmem_index_insert(TmemArena *arena, TmemIndex *index, uint64_t key,
+                       uint64_t value);
+
+/**
+ * tmem_index_erase: remove a key, and the nodes that get empty by that
+ *
+ * Returns: the value it had, or 0 when there is no such key.
+ */
+uint64_t tmem_index_erase(TmemArena *arena, TmemIndex *index, uint64_t key);
+
+/**
+ * tmem_index_erase_range: remove the keys from @first to @last inclusive
+ * @drop: called with each value, in ascending order of the keys; it must not
+ *        use this tree
+ *
+ * Visits the nodes that it frees, and two more on each level of the tree.
+ */
+void tmem_index_erase_range(TmemArena *arena, TmemIndex *index,
+                            uint64_t first, uint64_t last,
+                            TmemIndexDropFn *drop, void *opaque);
+
+#endif
