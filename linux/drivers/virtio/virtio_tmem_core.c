@@ -8,7 +8,8 @@
  *   and a queue has one request under way at a time, under its mutex. So they
  *   take effect on the host in the order in which they were called.
  * - A request uses memory that was allocated at probe, and no indirect
- *   descriptors: nothing here allocates in the put path.
+ *   descriptors: nothing here allocates in the put path. (The DMA API may map,
+ *   and fail to, where the platform needs it; that is handled.)
  * - A flush only sets a bit. A worker collects the bits into range lists. It
  *   takes them, and sends them, under the mutex of the index's queue; a put
  *   clears the bit under the same mutex. So a late flush cannot hit a new page.
@@ -39,11 +40,11 @@
 #include "virtio_tmem.h"
 
 /*
- * Indexes of one cluster share a queue. The same as SWAPFILE_CLUSTER without
- * huge page swapping: the swap allocator gives each CPU a cluster of its own,
- * so that CPUs seldom meet on a queue.
+ * Indexes of one cluster share a queue. The same as SWAP_SLOTS_CACHE_SIZE: a
+ * CPU takes that many neighbouring slots at a time, whether the swap area gives
+ * each CPU larger clusters of its own (SWP_SOLIDSTATE) or not (virtio-blk).
  */
-#define VT_CLUSTER_SHIFT	8
+#define VT_CLUSTER_SHIFT	6
 #define VT_CLUSTER_SIZE		BIT(VT_CLUSTER_SHIFT)
 
 /* A cluster has at most this many separate ranges: every other page */
@@ -55,11 +56,19 @@
 /*
  * Waiting: spin for as long as a put or get takes a host that is not busy, then
  * nap, first shortly and then for longer. The end is counted in naps and not in
- * time: when the host stops the whole VM for a minute, that is one nap.
+ * time: when the host stops all vCPUs for a minute, that is one nap.
  */
 #define VT_SPINS		1000
-#define VT_SHORT_NAPS		100	/* of 100 us */
-#define VT_MAX_NAPS		3100	/* the others of 10 ms: 30 s in all */
+#define VT_SHORT_NAPS		100	/* of 100 us; the others of 10 ms */
+#define VT_NAPS_PER_SECOND	100
+
+/*
+ * Giving up loses every page that the host holds, so it is for a device that is
+ * surely dead. One that says so itself (NEEDS_RESET) is given up at once.
+ */
+static unsigned int timeout = 300;
+module_param(timeout, uint, 0644);
+MODULE_PARM_DESC(timeout, "Seconds to wait for an answer before the device is given up; 0: for ever (default: 300)");
 
 /* A header, a response, a page */
 #define VT_MAX_DESCRIPTORS	3
@@ -93,6 +102,7 @@ struct virtio_tmem {
 	char name[32];
 	struct workqueue_struct *wq;
 	struct delayed_work flush_work;
+	struct work_struct config_work;
 	struct notifier_block pm_nb;
 	struct dentry *debugfs;
 	atomic_long_t stats[VT_NR_STATS];
@@ -165,6 +175,38 @@ static struct virtio_tmem_queue *virtio_tmem_queue_of(struct virtio_tmem_pool *p
 }
 
 /*
+ * One step of a wait; @step counts from 0. Called with @q->lock held.
+ *
+ * Return: 0, or -EIO when there is nothing to wait for any more.
+ */
+static int virtio_tmem_wait_step(struct virtio_tmem *vt,
+				 struct virtio_tmem_queue *q, unsigned int step)
+{
+	unsigned int naps, limit = READ_ONCE(timeout);
+
+	if (virtqueue_is_broken(q->vq))
+		return -EIO;
+	if (step < VT_SPINS) {
+		cpu_relax();
+		return 0;
+	}
+	naps = step - VT_SPINS;
+	if (limit && naps / VT_NAPS_PER_SECOND > limit) {
+		dev_err(&vt->vdev->dev,
+			"no answer to a request in %u seconds: giving up the device\n",
+			limit);
+		virtio_break_device(vt->vdev);
+		return -EIO;
+	}
+	virtio_tmem_count(vt, VT_STAT_NAPS);
+	if (naps < VT_SHORT_NAPS)
+		usleep_range(100, 200);
+	else
+		usleep_range(10000, 11000);
+	return 0;
+}
+
+/*
  * Wait until the request of @q is used. Called with @q->lock held.
  *
  * Return: bytes that the device has written, or -EIO when it is broken or does
@@ -172,29 +214,32 @@ static struct virtio_tmem_queue *virtio_tmem_queue_of(struct virtio_tmem_pool *p
  */
 static int virtio_tmem_wait(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
 {
-	unsigned int spins = 0, naps = 0, len;
+	unsigned int len, step = 0;
 
-	while (!virtqueue_get_buf(q->vq, &len)) {
-		if (virtqueue_is_broken(q->vq))
+	while (!virtqueue_get_buf(q->vq, &len))
+		if (virtio_tmem_wait_step(vt, q, step++))
 			return -EIO;
-		if (spins < VT_SPINS) {
-			spins++;
-			cpu_relax();
-			continue;
-		}
-		if (naps == VT_MAX_NAPS) {
-			dev_err(&vt->vdev->dev,
-				"no answer to a request in 30 seconds: giving up the device\n");
-			virtio_break_device(vt->vdev);
-			return -EIO;
-		}
-		virtio_tmem_count(vt, VT_STAT_NAPS);
-		if (naps++ < VT_SHORT_NAPS)
-			usleep_range(100, 200);
-		else
-			usleep_range(10000, 11000);
-	}
 	return min_t(unsigned int, len, INT_MAX);
+}
+
+/*
+ * Put a request into the ring. There is always room, but the DMA API may be out
+ * of mappings for a while: a put then goes to the disk, the others have no other
+ * place to go and wait. Called with @q->lock held.
+ */
+static int virtio_tmem_add(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
+			   struct scatterlist **sgs, unsigned int out,
+			   unsigned int in)
+{
+	unsigned int step = 0;
+
+	/* Indirect descriptors are off: see virtio_tmem_validate() */
+	while (virtqueue_add_sgs(q->vq, sgs, out, in, q,
+				 GFP_NOWAIT | __GFP_NOWARN))
+		if (q->buf->req.type == VIRTIO_TMEM_REQ_PUT ||
+		    virtio_tmem_wait_step(vt, q, step++))
+			return -EIO;
+	return 0;
 }
 
 /*
@@ -213,7 +258,7 @@ static int virtio_tmem_request(struct virtio_tmem *vt,
 	struct virtio_tmem_buf *buf = q->buf;
 	bool put = buf->req.type == VIRTIO_TMEM_REQ_PUT;
 	unsigned int out = 0, in = 0;
-	int len, err;
+	int len;
 
 	if (!q->vq)
 		return -ENODEV;
@@ -234,10 +279,7 @@ static int virtio_tmem_request(struct virtio_tmem *vt,
 	if (page && !put)
 		sgs[out + in++] = &page_sg;
 
-	/* Indirect descriptors are off: see virtio_tmem_validate() */
-	err = virtqueue_add_sgs(q->vq, sgs, out, in, q,
-				GFP_NOWAIT | __GFP_NOWARN);
-	if (err)
+	if (virtio_tmem_add(vt, q, sgs, out, in))
 		return -EIO;
 	virtio_tmem_count(vt, VT_STAT_REQUESTS);
 	if (virtqueue_kick_prepare(q->vq)) {
@@ -337,6 +379,11 @@ int virtio_tmem_get(struct virtio_tmem_pool *pool, unsigned long index,
 		return -EINVAL;
 
 	mutex_lock(&q->lock);
+	if (test_bit(index, pool->flush_pages)) {
+		/* Flushed, only the host has not heard of it yet */
+		mutex_unlock(&q->lock);
+		return -ENOENT;
+	}
 	virtio_tmem_prepare(q, VIRTIO_TMEM_REQ_GET, pool->id, 1);
 	q->buf->list.index = cpu_to_le64(index);
 	ret = virtio_tmem_request(vt, q, sizeof(__le64), page, &resp);
@@ -383,6 +430,7 @@ static unsigned int virtio_tmem_collect(struct virtio_tmem_queue *q,
 {
 	unsigned long bit = cluster << VT_CLUSTER_SHIFT;
 	unsigned long end = min(bit + VT_CLUSTER_SIZE, pool->nr_pages);
+	struct virtio_tmem_range *range = q->buf->list.range;
 	unsigned long first;
 
 	/* Full barrier: pairs with virtio_tmem_flush() */
@@ -396,9 +444,12 @@ static unsigned int virtio_tmem_collect(struct virtio_tmem_queue *q,
 		for (bit = first; bit < end; bit++)
 			if (!test_and_clear_bit(bit, pool->flush_pages))
 				break;
-		virtio_tmem_count_many(pool->vt, VT_STAT_FLUSHES, bit - first);
-		q->buf->list.range[nr].first = cpu_to_le64(first);
-		q->buf->list.range[nr].last = cpu_to_le64(bit - 1);
+		if (nr && range[nr - 1].last == cpu_to_le64(first - 1)) {
+			range[nr - 1].last = cpu_to_le64(bit - 1);
+			continue;
+		}
+		range[nr].first = cpu_to_le64(first);
+		range[nr].last = cpu_to_le64(bit - 1);
 		nr++;
 	}
 }
@@ -415,11 +466,15 @@ static void virtio_tmem_send_flush(struct virtio_tmem_queue *q,
 	if (!nr)
 		return;
 	virtio_tmem_prepare(q, VIRTIO_TMEM_REQ_FLUSH, pool->id, nr);
-	virtio_tmem_count(vt, VT_STAT_FLUSH_REQUESTS);
 	ret = virtio_tmem_request(vt, q, nr * sizeof(struct virtio_tmem_range),
 				  NULL, &resp);
-	if (ret != VIRTIO_TMEM_S_OK)
+	if (ret == VIRTIO_TMEM_S_OK) {
+		virtio_tmem_count(vt, VT_STAT_FLUSH_REQUESTS);
+		virtio_tmem_count_many(vt, VT_STAT_FLUSHES,
+				       le64_to_cpu(resp.value));
+	} else {
 		virtio_tmem_bad_status(vt, ret, "flush");
+	}
 }
 
 /* Flush what is pending in the clusters of @pool that belong to @q */
@@ -487,6 +542,28 @@ static int virtio_tmem_pool_request(struct virtio_tmem *vt, u8 type, u32 pool,
 	return ret;
 }
 
+/* Two pools of one id would get each other's pages: the device is not trusted */
+static int virtio_tmem_pool_add(struct virtio_tmem *vt,
+				struct virtio_tmem_pool *pool, u64 id)
+{
+	struct virtio_tmem_pool *other;
+	int err = id > U32_MAX ? -EIO : 0;
+
+	mutex_lock(&vt->pools_lock);
+	list_for_each_entry(other, &vt->pools, node)
+		if (other->id == id)
+			err = -EIO;
+	if (!err) {
+		pool->id = id;
+		list_add_tail(&pool->node, &vt->pools);
+	}
+	mutex_unlock(&vt->pools_lock);
+	if (err)
+		pr_err("virtio_tmem %s: %llu is not a valid id of a new pool\n",
+		       vt->name, id);
+	return err;
+}
+
 struct virtio_tmem_pool *virtio_tmem_pool_create(struct virtio_tmem *vt,
 						 unsigned long nr_pages)
 {
@@ -510,14 +587,9 @@ struct virtio_tmem_pool *virtio_tmem_pool_create(struct virtio_tmem *vt,
 	err = virtio_tmem_pool_request(vt, VIRTIO_TMEM_REQ_POOL_CREATE, 0, &resp);
 	if (err)
 		goto fail;
-	err = -EIO;
-	if (le64_to_cpu(resp.value) > U32_MAX)
+	err = virtio_tmem_pool_add(vt, pool, le64_to_cpu(resp.value));
+	if (err)
 		goto fail;
-	pool->id = le64_to_cpu(resp.value);
-
-	mutex_lock(&vt->pools_lock);
-	list_add_tail(&pool->node, &vt->pools);
-	mutex_unlock(&vt->pools_lock);
 	return pool;
 
 fail:
@@ -558,18 +630,16 @@ static int virtio_tmem_stats_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(virtio_tmem_stats);
 
+static struct dentry *virtio_tmem_debugfs_root;
+
 static void virtio_tmem_debugfs_init(struct virtio_tmem *vt)
 {
-	static struct dentry *root;
-
-	if (!root)
-		root = debugfs_create_dir("virtio_tmem", NULL);
-	vt->debugfs = debugfs_create_dir(vt->name, root);
+	vt->debugfs = debugfs_create_dir(vt->name, virtio_tmem_debugfs_root);
 	debugfs_create_file("stats", 0444, vt->debugfs, vt,
 			    &virtio_tmem_stats_fops);
 }
 
-/* Whether the host holds pages for somebody, or could at any moment */
+/* Whether a swap area uses the device: the host may hold pages at any moment */
 static bool virtio_tmem_in_use(struct virtio_tmem *vt)
 {
 	bool in_use;
@@ -592,7 +662,7 @@ static int virtio_tmem_pm_notify(struct notifier_block *nb, unsigned long event,
 
 	if (event != PM_HIBERNATION_PREPARE || !virtio_tmem_in_use(vt))
 		return NOTIFY_DONE;
-	pr_err("virtio_tmem %s: hibernation refused: the host holds swapped-out pages; swapoff first\n",
+	pr_err("virtio_tmem %s: hibernation refused: swap areas have pages on the host; swapoff first\n",
 	       vt->name);
 	return notifier_from_errno(-EBUSY);
 }
@@ -630,7 +700,10 @@ static int virtio_tmem_find_vqs(struct virtio_tmem *vt)
 /* Let requests under way end, and make all later ones fail */
 static void virtio_tmem_stop(struct virtio_tmem *vt)
 {
+	struct virtqueue *vq;
 	unsigned int i;
+
+	cancel_work_sync(&vt->config_work);
 
 	for (i = 0; i < vt->nr_queues; i++) {
 		mutex_lock(&vt->queues[i].lock);
@@ -638,9 +711,12 @@ static void virtio_tmem_stop(struct virtio_tmem *vt)
 		mutex_unlock(&vt->queues[i].lock);
 	}
 	virtio_reset_device(vt->vdev);
+	/* Unmaps what was given up: the device no longer writes anywhere */
+	virtio_device_for_each_vq(vt->vdev, vq)
+		while (virtqueue_detach_unused_buf(vq))
+			;
 	vt->vdev->config->del_vqs(vt->vdev);
 
-	/* After the reset the device no longer writes anywhere */
 	for (i = 0; i < vt->nr_queues; i++) {
 		if (vt->queues[i].orphan)
 			put_page(vt->queues[i].orphan);
@@ -671,6 +747,19 @@ void virtio_tmem_unref(struct virtio_tmem *vt)
 	kref_put(&vt->ref, virtio_tmem_release);
 }
 
+/* The core has no handling of its own for a device that wants a reset. */
+static void virtio_tmem_config_work(struct work_struct *work)
+{
+	struct virtio_tmem *vt = container_of(work, struct virtio_tmem,
+					      config_work);
+	struct virtio_device *vdev = vt->vdev;
+
+	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
+		dev_err(&vdev->dev, "the device has failed and needs a reset: giving it up\n");
+		virtio_break_device(vdev);
+	}
+}
+
 static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 					     unsigned int nr_queues)
 {
@@ -687,10 +776,11 @@ static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 	mutex_init(&vt->pools_lock);
 	INIT_LIST_HEAD(&vt->pools);
 	INIT_DELAYED_WORK(&vt->flush_work, virtio_tmem_flush_work);
+	INIT_WORK(&vt->config_work, virtio_tmem_config_work);
 	for (i = 0; i < nr_queues; i++)
 		mutex_init(&vt->queues[i].lock);
 
-	/* Flushes free host memory, and reclaim may wait for that */
+	/* Flushes free host memory: not to be held up by a lack of guest memory */
 	vt->wq = alloc_workqueue("virtio_tmem", WQ_MEM_RECLAIM, 0);
 	if (!vt->wq)
 		goto fail;
@@ -770,18 +860,17 @@ static void virtio_tmem_remove(struct virtio_device *vdev)
 
 	if (virtio_tmem_in_use(vt))
 		dev_err(&vdev->dev,
-			"device removed while it holds swapped-out pages: processes that need them will get SIGBUS\n");
+			"device removed while swap areas use it: who needs a page that it held gets SIGBUS\n");
 	virtio_tmem_stop(vt);
 	virtio_tmem_unref(vt);
 }
 
-/* The core has no handling of its own for a device that wants a reset. */
+/* In interrupt context, where neither of the two calls above is allowed */
 static void virtio_tmem_config_changed(struct virtio_device *vdev)
 {
-	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
-		dev_err(&vdev->dev, "the device has failed and needs a reset: giving it up\n");
-		virtio_break_device(vdev);
-	}
+	struct virtio_tmem *vt = vdev->priv;
+
+	schedule_work(&vt->config_work);
 }
 
 /* Indirect descriptors would be allocated for each request, in reclaim. */
@@ -802,7 +891,7 @@ static int virtio_tmem_freeze(struct virtio_device *vdev)
 
 	if (virtio_tmem_in_use(vt)) {
 		/* Resuming resets the device, and with it go the pages */
-		dev_err(&vdev->dev, "suspend refused: the host holds swapped-out pages; swapoff first\n");
+		dev_err(&vdev->dev, "suspend refused: swap areas have pages on the host; swapoff first\n");
 		return -EPERM;
 	}
 	virtio_tmem_stop(vt);
@@ -829,7 +918,10 @@ static const struct virtio_device_id virtio_tmem_id_table[] = {
 static struct virtio_driver virtio_tmem_driver = {
 	.driver.name = KBUILD_MODNAME,
 	.driver.owner = THIS_MODULE,
-	/* Unbinding would take pages away that are still needed */
+	/*
+	 * Unbinding would take pages away that are still needed. (Removing the
+	 * PCI device still can: then the reads of those pages fail.)
+	 */
 	.driver.suppress_bind_attrs = true,
 	.id_table = virtio_tmem_id_table,
 	.validate = virtio_tmem_validate,
@@ -842,7 +934,25 @@ static struct virtio_driver virtio_tmem_driver = {
 #endif
 };
 
-module_virtio_driver(virtio_tmem_driver);
+static int __init virtio_tmem_init(void)
+{
+	int err;
+
+	virtio_tmem_debugfs_root = debugfs_create_dir("virtio_tmem", NULL);
+	err = register_virtio_driver(&virtio_tmem_driver);
+	if (err)
+		debugfs_remove_recursive(virtio_tmem_debugfs_root);
+	return err;
+}
+module_init(virtio_tmem_init);
+
+static void __exit virtio_tmem_exit(void)
+{
+	unregister_virtio_driver(&virtio_tmem_driver);
+	debugfs_remove_recursive(virtio_tmem_debugfs_root);
+}
+module_exit(virtio_tmem_exit);
+
 MODULE_DEVICE_TABLE(virtio, virtio_tmem_id_table);
 
 MODULE_DESCRIPTION("Virtio transcendent memory (tmem) driver");

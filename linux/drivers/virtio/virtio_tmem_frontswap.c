@@ -11,7 +11,7 @@
  *   load that fails says -EIO, on which swap_readpage() fails the read instead
  *   of falling back to the disk (linux/patches).
  * - store() and load() run with the folio locked and may sleep.
- *   invalidate_page() runs under a spinlock, at times with interrupts off.
+ *   invalidate_page() mostly runs under a spinlock, at times with interrupts off.
  * - frontswap_ops can never be unregistered, so the state of the swap areas
  *   outlives the device.
  */
@@ -19,6 +19,7 @@
 #include <linux/bitops.h>
 #include <linux/frontswap.h>
 #include <linux/highmem.h>
+#include <linux/jump_label.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -26,6 +27,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
+#include <linux/swap_slots.h>
 #include <linux/swapfile.h>
 #include <linux/xarray.h>
 
@@ -92,10 +94,23 @@ static void tmem_area_drop(struct tmem_area *area, pgoff_t offset)
 }
 
 /*
- * GFP of a node for a same-filled page: reclaim may be in any lock, and is
- * PF_MEMALLOC, so it must neither recurse nor eat up the reserves.
+ * Keep the word of a same-filled page. May be called in reclaim, where
+ * PF_MEMALLOC would let the node that this may need come out of the reserves:
+ * without the flag it just fails when memory is that low. GFP_NOWAIT never
+ * recurses into reclaim.
  */
-#define TMEM_STORE_GFP	(GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_NOWARN)
+static bool tmem_area_keep(struct tmem_area *area, pgoff_t offset,
+			   unsigned long word)
+{
+	unsigned int flags = current->flags;
+	void *old;
+
+	current->flags &= ~PF_MEMALLOC;
+	old = xa_store(&area->same_filled, offset, xa_mk_value(word),
+		       GFP_NOWAIT | __GFP_NOWARN);
+	current_restore_flags(flags, PF_MEMALLOC);
+	return !xa_err(old);
+}
 
 static int tmem_frontswap_store(unsigned int type, pgoff_t offset,
 				struct page *page)
@@ -121,8 +136,7 @@ static int tmem_frontswap_store(unsigned int type, pgoff_t offset,
 
 	tmem_area_drop(area, offset);
 	if (tmem_page_same_filled(page, &word) &&
-	    !xa_err(xa_store(&area->same_filled, offset, xa_mk_value(word),
-			     TMEM_STORE_GFP))) {
+	    tmem_area_keep(area, offset, word)) {
 		virtio_tmem_count(vt, VT_STAT_SAME_FILLED_STORES);
 		return 0;
 	}
@@ -134,12 +148,15 @@ static int tmem_frontswap_store(unsigned int type, pgoff_t offset,
 }
 
 /*
- * A reboot resets the device while tasks still run. They may wait: an error
- * would kill them (init among them) and turn the reboot into a panic.
+ * A reboot may reset the device while tasks still run. They better wait: an
+ * error would kill them (init among them) and turn the reboot into a panic. Not
+ * for ever, though: the reboot may need a lock that such a task holds.
  */
 static void tmem_wait_for_reboot(void)
 {
-	while (system_state > SYSTEM_RUNNING)
+	int seconds;
+
+	for (seconds = 0; system_state > SYSTEM_RUNNING && seconds < 60; seconds++)
 		schedule_timeout_uninterruptible(HZ);
 }
 
@@ -278,6 +295,7 @@ void virtio_tmem_frontswap_attach(struct virtio_tmem *vt)
 	registered = true;
 	virtio_tmem_ref(vt);
 	frontswap_vt = vt;
+	static_branch_inc(&swap_base_pages_key);
 	pr_info("virtio_tmem %s: frontswap backend, swapped-out pages go to the host%s\n",
 		name, IS_ENABLED(CONFIG_ZSWAP) ? "; zswap stays off" : "");
 	if (total_swap_pages)
@@ -293,8 +311,10 @@ void virtio_tmem_frontswap_detach(struct virtio_tmem *vt)
 
 	mutex_lock(&frontswap_lock);
 	mine = frontswap_vt == vt;
-	if (mine)
+	if (mine) {
 		frontswap_vt = NULL;
+		static_branch_dec(&swap_base_pages_key);
+	}
 	mutex_unlock(&frontswap_lock);
 	if (mine)
 		virtio_tmem_unref(vt);
