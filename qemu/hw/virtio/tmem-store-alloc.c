@@ -71,6 +71,32 @@ static size_t arena_map_size(const TmemArena *arena)
     return (size_t)arena->num_blocks * TMEM_BLOCK_SIZE;
 }
 
+/*
+ * Address space of @size bytes, or NULL with errno set. After mlockall() with
+ * MCL_FUTURE (-overcommit mem-lock=on) a plain mapping would be populated as a
+ * whole: then it has to be locked page by page, as pages come. msync() tells,
+ * it fails with EBUSY on locked memory.
+ */
+static void *arena_map(size_t size)
+{
+    void *base = mmap(NULL, size, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (base == MAP_FAILED) {
+        return NULL;
+    }
+    if ((msync(base, size, MS_INVALIDATE) < 0 && errno == EBUSY &&
+         mlock2(base, size, MLOCK_ONFAULT) < 0) ||
+        mprotect(base, size, PROT_READ | PROT_WRITE) < 0) {
+        int err = errno;
+
+        munmap(base, size);
+        errno = err;
+        return NULL;
+    }
+    return base;
+}
+
 bool tmem_arena_init(TmemArena *arena, uint64_t limit, GError **errp)
 {
     uint64_t num = limit / (TMEM_BLOCK_SIZE + sizeof(TmemBlock));
@@ -94,9 +120,8 @@ bool tmem_arena_init(TmemArena *arena, uint64_t limit, GError **errp)
         return false;
     }
 
-    arena->base = mmap(NULL, arena_map_size(arena), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (arena->base == MAP_FAILED) {
+    arena->base = arena_map(arena_map_size(arena));
+    if (!arena->base) {
         int err = errno;
 
         g_set_error(errp, G_FILE_ERROR, g_file_error_from_errno(err),

@@ -50,7 +50,8 @@ void *tmem_codec_scratch(void);
 
 /**
  * tmem_codec_decode: make a page of what was kept
- * @page: %TMEM_PAGE_SIZE bytes, written only; may change meanwhile
+ * @page: %TMEM_PAGE_SIZE bytes; lz4 reads back what it wrote there, so if a
+ *        guest changes it meanwhile, the page is spoilt for that guest
  *
  * Returns: 0, or -EIO when @coded is not what an encoded page looks like; the
  * page is then filled with anything.

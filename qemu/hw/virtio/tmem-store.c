@@ -86,6 +86,16 @@ void tmem_store_free(TmemStore *store)
     }
 }
 
+uint64_t tmem_store_capacity(TmemStore *store)
+{
+    /*
+     * A block holds 16 raw pages. The nodes above 64 pages each come to a
+     * 63rd of the pages, 128 of them to a block: one block in 504. Two blocks
+     * are for the upper ends of the trees and what is left of the division.
+     */
+    return (store->arena.num_blocks - 2) * UINT64_C(16) * 504 / 505;
+}
+
 static TmemPool *pool_find(TmemStore *store, uint32_t id)
 {
     TmemPool *pool = &store->pools[id % TMEM_MAX_POOLS];

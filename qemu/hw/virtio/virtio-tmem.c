@@ -31,9 +31,10 @@ QEMU_BUILD_BUG_ON(1 << VIRTIO_TMEM_PAGE_SHIFT != TMEM_PAGE_SIZE);
 
 /*
  * Requests that are served for one notification before the main loop gets a
- * chance to run: at 32 pages each and some microseconds a page, this bounds
- * the time under the BQL to about 10 ms. A driver that waits for each request
- * never gets near it.
+ * chance to run: at 32 pages each and some microseconds a page, a queue of puts
+ * and gets keeps the BQL for about 10 ms. A driver that waits for each request
+ * never gets near it. Flushes are not bounded by it: one may free all that the
+ * store holds, at about a second for each 4 GiB.
  */
 #define VIRTIO_TMEM_REQUEST_BUDGET 64
 
@@ -393,54 +394,51 @@ static bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
     return true;
 }
 
+/* Returns false when there is no request, or the device has broken over it. */
+static bool virtio_tmem_serve_next(VirtIOTMEMQueue *q)
+{
+    g_autofree VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
+
+    return elem && virtio_tmem_serve(q, elem);
+}
+
 /* Serve what is in the ring, or as much as the budget allows */
 static void virtio_tmem_run_queue(VirtIOTMEMQueue *q)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
-    unsigned int budget = VIRTIO_TMEM_REQUEST_BUDGET;
-    bool more = true;
+    unsigned int served = 0;
+
+    /* Not started, stopped, or reset: set_status() comes back to what is left */
+    if (!vdev->vm_running || !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+        return;
+    }
+    if (!virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1)) {
+        virtio_error(vdev, "virtio-tmem: the driver has not accepted "
+                     "VIRTIO_F_VERSION_1");
+        return;
+    }
 
     do {
         virtio_queue_set_notification(q->vq, 0);
-        while (budget) {
-            VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
-            bool served;
-
-            if (!elem) {
-                break;
-            }
-            served = virtio_tmem_serve(q, elem);
-            g_free(elem);
-            if (!served) {
-                return;
-            }
-            budget--;
+        while (served < VIRTIO_TMEM_REQUEST_BUDGET &&
+               virtio_tmem_serve_next(q)) {
+            served++;
         }
-        if (!budget) {
+        if (served == VIRTIO_TMEM_REQUEST_BUDGET) {
+            qemu_bh_schedule(q->bh);
             break;
         }
         virtio_queue_set_notification(q->vq, 1);
-        more = !virtio_queue_empty(q->vq);
-    } while (more && !vdev->broken);
+    } while (!vdev->broken && !virtio_queue_empty(q->vq));
 
-    if (!budget) {
-        qemu_bh_schedule(q->bh);
-    }
-    if (budget != VIRTIO_TMEM_REQUEST_BUDGET) {
+    if (served) {
         virtio_notify(vdev, q->vq);
     }
 }
 
 static void virtio_tmem_queue_bh(void *opaque)
 {
-    VirtIOTMEMQueue *q = opaque;
-    VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
-
-    /* Stopped or reset since: set_status() schedules it again when needed */
-    if (!vdev->vm_running || !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-        return;
-    }
-    virtio_tmem_run_queue(q);
+    virtio_tmem_run_queue(opaque);
 }
 
 static void virtio_tmem_handle_output(VirtIODevice *vdev, VirtQueue *vq)
@@ -456,7 +454,7 @@ static void virtio_tmem_set_status(VirtIODevice *vdev, uint8_t status)
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
     int i;
 
-    /* What a bottom half left in a ring when the VM stopped */
+    /* What came too early, or a bottom half left when the VM stopped */
     if (vdev->vm_running && (status & VIRTIO_CONFIG_S_DRIVER_OK)) {
         for (i = 0; i < tmem->num_queues; i++) {
             qemu_bh_schedule(tmem->queues[i].bh);
@@ -482,7 +480,7 @@ static void virtio_tmem_get_config(VirtIODevice *vdev, uint8_t *config_data)
     struct virtio_tmem_config config = {
         .page_shift = VIRTIO_TMEM_PAGE_SHIFT,
         .num_queues = cpu_to_le32(tmem->num_queues),
-        .max_pages = cpu_to_le64(tmem->max_size >> VIRTIO_TMEM_PAGE_SHIFT),
+        .max_pages = cpu_to_le64(tmem_store_capacity(tmem->store)),
     };
 
     memcpy(config_data, &config, sizeof(config));
@@ -499,14 +497,18 @@ TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
     g_autofree TmemPoolStats *pools = g_new(TmemPoolStats, TMEM_MAX_POOLS);
     TmemInfo *info = g_new0(TmemInfo, 1);
     TmemPoolInfoList **tail = &info->pools;
+    Object *proxy = OBJECT(tmem)->parent;
     TmemStoreStats stats;
     unsigned int i, n;
 
     tmem_store_get_stats(tmem->store, &stats);
     n = tmem_store_get_pools(tmem->store, pools);
 
-    /* Users name the proxy; this object is its child "virtio-backend" */
-    info->path = object_get_canonical_path(OBJECT(tmem)->parent);
+    /* Users know the PCI proxy, if there is one, and not what is inside it */
+    if (!object_dynamic_cast(proxy, TYPE_DEVICE)) {
+        proxy = OBJECT(tmem);
+    }
+    info->path = object_get_canonical_path(proxy);
     info->limit = stats.limit;
     info->bytes_used = stats.bytes_used;
     info->bytes_stored = stats.bytes_stored;
@@ -588,8 +590,7 @@ static void virtio_tmem_device_realize(DeviceState *dev, Error **errp)
         q->tmem = tmem;
         q->vq = virtio_add_queue(vdev, VIRTQUEUE_MAX_SIZE,
                                  virtio_tmem_handle_output);
-        q->bh = qemu_bh_new_guarded(virtio_tmem_queue_bh, q,
-                                    &dev->mem_reentrancy_guard);
+        q->bh = virtio_bh_new_guarded(dev, virtio_tmem_queue_bh, q);
     }
 }
 

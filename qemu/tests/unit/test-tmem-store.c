@@ -340,6 +340,31 @@ static void attack_put(TmemStore *store, unsigned attack, uint64_t *seed,
     tmem_store_put(store, pool, object, index, &page);
 }
 
+/* inv. 8: a guest that sizes its swap after max_pages is not refused */
+static void test_capacity_can_be_filled(void)
+{
+    const uint64_t limits[] = { TMEM_STORE_MIN_LIMIT, 5 * MIB + 4321, 64 * MIB };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(limits); i++) {
+        TmemStore *store = tmem_store_new(limits[i], NULL);
+        uint64_t capacity = tmem_store_capacity(store);
+        uint32_t pool;
+        Page page;
+
+        /* Not worth its name if it leaves out more than index and blocks */
+        g_assert_cmpuint(capacity * TMEM_PAGE_SIZE, <, limits[i]);
+        g_assert_cmpuint((capacity + 64) * TMEM_PAGE_SIZE, >,
+                         limits[i] / 505 * 504);
+
+        g_assert_cmpint(tmem_store_pool_create(store, &pool), ==, 0);
+        for (uint64_t n = 0; n < capacity; n++) {
+            page_random(&page, n, G_N_ELEMENTS(page.word));
+            g_assert_cmpint(tmem_store_put(store, pool, 0, n, &page), ==, 0);
+        }
+        tmem_store_free(store);
+    }
+}
+
 /* inv. 8, 7: used memory never exceeds the limit; what is flushed is room */
 static void test_limit_holds_against_any_guest(void)
 {
@@ -518,6 +543,8 @@ int main(int argc, char **argv)
     g_test_add_func("/tmem-store/pool-ids-are-fresh", test_pool_ids_are_fresh);
     g_test_add_func("/tmem-store/unknown-pool-is-invalid",
                     test_unknown_pool_is_invalid);
+    g_test_add_func("/tmem-store/capacity-can-be-filled",
+                    test_capacity_can_be_filled);
     g_test_add_func("/tmem-store/limit-holds-against-any-guest",
                     test_limit_holds_against_any_guest);
     g_test_add_func("/tmem-store/freed-memory-returns-to-the-host",

@@ -70,6 +70,13 @@ TmemStore *tmem_store_new(uint64_t limit, GError **errp);
 void tmem_store_free(TmemStore *store);
 
 /**
+ * tmem_store_capacity: pages that fit under the limit if none compresses
+ *
+ * For one pool with dense indexes; sparse ones take more room for the index.
+ */
+uint64_t tmem_store_capacity(TmemStore *store);
+
+/**
  * tmem_store_pool_create: make an empty persistent pool
  * @pool: set to its id, which is not used again before the pool is destroyed
  *
