@@ -408,7 +408,7 @@ static void virtio_tmem_run_queue(VirtIOTMEMQueue *q)
     VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
     unsigned int served = 0;
 
-    /* Not started, stopped, or reset: set_status() comes back to what is left */
+    /* Not started, stopped, or reset: set_status() returns to what is left */
     if (!vdev->vm_running || !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
         return;
     }

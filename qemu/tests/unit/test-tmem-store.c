@@ -343,7 +343,9 @@ static void attack_put(TmemStore *store, unsigned attack, uint64_t *seed,
 /* inv. 8: a guest that sizes its swap after max_pages is not refused */
 static void test_capacity_can_be_filled(void)
 {
-    const uint64_t limits[] = { TMEM_STORE_MIN_LIMIT, 5 * MIB + 4321, 64 * MIB };
+    const uint64_t limits[] = {
+        TMEM_STORE_MIN_LIMIT, 5 * MIB + 4321, 64 * MIB,
+    };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(limits); i++) {
         TmemStore *store = tmem_store_new(limits[i], NULL);

@@ -1,0 +1,528 @@
+/*
+ * QTest of virtio-tmem: rings and notifications
+ *
+ * Each test names the promise it keeps, and the invariant of the design it
+ * guards (the list is in virtio-tmem-test.c).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest-single.h"
+#include "qemu/bswap.h"
+#include "qemu/module.h"
+#include "libqos/qgraph.h"
+#include "libqos/virtio-tmem.h"
+#include "standard-headers/linux/virtio_ring.h"
+
+#define RESP sizeof(struct virtio_tmem_resp)
+#define PAGE QTMEM_PAGE_SIZE
+
+#define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
+#define PACKED (1ull << VIRTIO_F_RING_PACKED)
+
+/* Requests that the device serves before it lets the main loop run */
+#define BUDGET 64
+
+/* Most requests in a batch: three descriptors each */
+#define MAX_BATCH (QTMEM_RING_SIZE / 3)
+
+/*
+ * Several requests that are in the ring at one time. Each has a slot in guest
+ * memory for header and index, for its response, and for its page.
+ */
+typedef struct Batch {
+    QTMEM *t;
+    uint32_t pool;
+    uint64_t mem;
+    unsigned int num;
+    uint16_t id[MAX_BATCH];
+} Batch;
+
+#define SLOT (3 * PAGE)
+#define SLOT_RESP PAGE
+#define SLOT_PAGE (2 * PAGE)
+
+static void batch_start(Batch *b, QTMEM *t, uint32_t pool)
+{
+    *b = (Batch) { .t = t, .pool = pool };
+    b->mem = guest_alloc(t->alloc, MAX_BATCH * SLOT);
+}
+
+static void batch_end(Batch *b)
+{
+    guest_free(b->t->alloc, b->mem);
+}
+
+static void batch_add(Batch *b, uint8_t type, uint64_t index, uint64_t seed)
+{
+    g_autoptr(GByteArray) msg = qtmem_msg(type, b->pool, 0, 1);
+    uint64_t slot = b->mem + b->num * SLOT;
+    QTMEMDesc readable = { slot, 0, 0 };
+    QTMEMDesc resp = { slot + SLOT_RESP, RESP, VRING_DESC_F_WRITE };
+    QTMEMDesc page = { slot + SLOT_PAGE, PAGE, 0 };
+
+    qtmem_msg_u64(msg, index);
+    if (type == VIRTIO_TMEM_REQ_FLUSH) {
+        qtmem_msg_u64(msg, index);
+    }
+    readable.len = msg->len;
+    qtest_memwrite(b->t->qts, slot, msg->data, msg->len);
+    qtest_memset(b->t->qts, slot + SLOT_RESP, 0xff, RESP);
+
+    if (type == VIRTIO_TMEM_REQ_PUT) {
+        QTMEMDesc desc[] = { readable, page, resp };
+        uint8_t contents[PAGE];
+
+        qtmem_fill_page(contents, QTMEM_NORMAL, seed);
+        qtest_bufwrite(b->t->qts, page.addr, contents, PAGE);
+        b->id[b->num] = qtmem_add(b->t, desc, 3);
+    } else if (type == VIRTIO_TMEM_REQ_GET) {
+        QTMEMDesc desc[] = { readable, resp, page };
+
+        desc[2].flags = VRING_DESC_F_WRITE;
+        b->id[b->num] = qtmem_add(b->t, desc, 3);
+    } else {
+        QTMEMDesc desc[] = { readable, resp };
+
+        b->id[b->num] = qtmem_add(b->t, desc, 2);
+    }
+    b->num++;
+}
+
+/* Wait for all requests, in the order in which they were added */
+static void batch_wait(Batch *b)
+{
+    unsigned int i;
+
+    for (i = 0; i < b->num; i++) {
+        qtmem_wait(b->t, b->id[i]);
+    }
+    g_assert_false(qtmem_poll(b->t));
+}
+
+static uint8_t batch_status(Batch *b, unsigned int i)
+{
+    return qtest_readb(b->t->qts, b->mem + i * SLOT + SLOT_RESP);
+}
+
+static void batch_assert_page(Batch *b, unsigned int i, uint64_t seed)
+{
+    uint8_t page[PAGE];
+
+    g_assert_cmpint(batch_status(b, i), ==, VIRTIO_TMEM_S_OK);
+    qtest_bufread(b->t->qts, b->mem + i * SLOT + SLOT_PAGE, page, PAGE);
+    qtmem_assert_page(page, QTMEM_NORMAL, seed);
+}
+
+/* Every request type, with pages enough to fill the ring and wrap around */
+static void use_every_request(QTMEM *t)
+{
+    const uint64_t index[] = { 1, 2, 3, 4, 5 };
+    uint8_t pages[5 * PAGE];
+    int round, i;
+
+    for (round = 0; round < 100; round++) {
+        uint32_t cuts[] = { 16, 40, 1 + round, PAGE, 3000, PAGE, 0 };
+        g_autoptr(GByteArray) get = NULL;
+        uint32_t pool = qtmem_make_pool(t);
+        QTMEMReply r;
+
+        t->queue = round % QTMEM_NUM_QUEUES;
+        for (i = 0; i < 5; i++) {
+            qtmem_fill_page(pages + i * PAGE, (round + i) % 3, 10 * round + i);
+        }
+        r = qtmem_put_many(t, pool, 0, index, 5, pages);
+        g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+        g_assert_cmpint(r.used_len, ==, RESP);
+
+        get = qtmem_msg(VIRTIO_TMEM_REQ_GET, pool, 0, 5);
+        for (i = 0; i < 5; i++) {
+            qtmem_msg_u64(get, index[i]);
+        }
+        r = qtmem_send_cut(t, get, cuts, RESP + sizeof(pages), cuts);
+        g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+        g_assert_cmpint(r.used_len, ==, RESP + sizeof(pages));
+        g_assert_cmpmem(r.payload, sizeof(pages), pages, sizeof(pages));
+
+        g_assert_cmpint(qtmem_flush(t, pool, 0, 2, 3).value, ==, 2);
+        qtmem_assert_absent(t, pool, 0, 2);
+        g_assert_cmpint(qtmem_pool_destroy(t, pool).value, ==, 3);
+    }
+    g_assert_cmpint(qtmem_counter(t, "pages"), ==, 0);
+}
+
+/* Invariant 1, with each ring feature and all of them */
+static void split_rings_work(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    use_every_request(&t);
+    qtmem_stop(&t);
+}
+
+static void indirect_descriptors_work(void *obj, void *data,
+                                      QGuestAllocator *alloc)
+{
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, INDIRECT);
+    t.indirect = true;
+    use_every_request(&t);
+    qtmem_stop(&t);
+}
+
+static void packed_rings_work(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, PACKED);
+    use_every_request(&t);
+    qtmem_stop(&t);
+}
+
+static void packed_indirect_descriptors_work(void *obj, void *data,
+                                             QGuestAllocator *alloc)
+{
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, PACKED | INDIRECT | EVENT_IDX);
+    t.indirect = true;
+    use_every_request(&t);
+    qtmem_stop(&t);
+}
+
+/* Requests and notifications from one point of time on */
+typedef struct Count {
+    uint64_t requests;
+    uint64_t notifications;
+} Count;
+
+static Count count_from_here(QTMEM *t)
+{
+    return (Count) {
+        qtmem_counter(t, "requests"), qtmem_counter(t, "notifications"),
+    };
+}
+
+static void assert_counted(QTMEM *t, Count from, unsigned int requests,
+                           unsigned int notifications)
+{
+    Count now = count_from_here(t);
+
+    g_assert_cmpint(now.requests - from.requests, ==, requests);
+    g_assert_cmpint(now.notifications - from.notifications, ==, notifications);
+}
+
+/* Batching is what the driver lives by: one exit, many requests */
+static void one_notification_serves_many_requests(void *obj, void *data,
+                                                  QGuestAllocator *alloc)
+{
+    Count from;
+    Batch b;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    batch_start(&b, &t, qtmem_make_pool(&t));
+    for (i = 0; i < BUDGET; i++) {
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
+    }
+    from = count_from_here(&t);
+    qtmem_kick(&t);
+    batch_wait(&b);
+    assert_counted(&t, from, BUDGET, 1);
+    for (i = 0; i < BUDGET; i++) {
+        g_assert_cmpint(batch_status(&b, i), ==, VIRTIO_TMEM_S_OK);
+        qtmem_assert_holds(&t, b.pool, 0, i, QTMEM_NORMAL, i);
+    }
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/*
+ * A guest cannot keep the main loop from running, nor does it wait for ever:
+ * what exceeds the budget is served without another notification.
+ */
+static void more_requests_than_the_budget_are_all_served(void *obj, void *data,
+    QGuestAllocator *alloc)
+{
+    uint64_t features = *(uint64_t *)data;
+    Count from;
+    Batch b;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, features);
+    batch_start(&b, &t, qtmem_make_pool(&t));
+    for (i = 0; i < MAX_BATCH; i++) {
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
+    }
+    from = count_from_here(&t);
+    qtmem_kick(&t);
+    batch_wait(&b);
+    assert_counted(&t, from, MAX_BATCH, 1);
+    for (i = 0; i < MAX_BATCH; i++) {
+        qtmem_assert_holds(&t, b.pool, 0, i, QTMEM_NORMAL, i);
+    }
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* Invariant 4, over more requests than are served in one go */
+static void requests_take_effect_in_ring_order(void *obj, void *data,
+                                               QGuestAllocator *alloc)
+{
+    Batch b;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    batch_start(&b, &t, qtmem_make_pool(&t));
+    for (i = 0; i < 30; i++) {
+        batch_add(&b, VIRTIO_TMEM_REQ_GET, 5, 0);
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, 5, 2 * i);
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, 5, 2 * i + 1);
+        batch_add(&b, VIRTIO_TMEM_REQ_GET, 5, 0);
+        batch_add(&b, VIRTIO_TMEM_REQ_FLUSH, 5, 0);
+    }
+    qtmem_kick(&t);
+    batch_wait(&b);
+    for (i = 0; i < 30; i++) {
+        g_assert_cmpint(batch_status(&b, 5 * i), ==, VIRTIO_TMEM_S_ABSENT);
+        g_assert_cmpint(batch_status(&b, 5 * i + 1), ==, VIRTIO_TMEM_S_OK);
+        g_assert_cmpint(batch_status(&b, 5 * i + 2), ==, VIRTIO_TMEM_S_OK);
+        batch_assert_page(&b, 5 * i + 3, 2 * i + 1);
+        g_assert_cmpint(batch_status(&b, 5 * i + 4), ==, VIRTIO_TMEM_S_OK);
+    }
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/*
+ * Invariant 1: what is in a ring when the VM stops is served when it goes on,
+ * without another notification.
+ */
+static void stopped_vm_goes_on_where_it_was(void *obj, void *data,
+                                            QGuestAllocator *alloc)
+{
+    Count from;
+    Batch b;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    batch_start(&b, &t, qtmem_make_pool(&t));
+    for (i = 0; i < MAX_BATCH; i++) {
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
+    }
+    from = count_from_here(&t);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    qtmem_kick(&t);
+    assert_counted(&t, from, 0, 1);
+    g_assert_false(qtmem_poll(&t));
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    batch_wait(&b);
+    assert_counted(&t, from, MAX_BATCH, 1);
+    for (i = 0; i < MAX_BATCH; i++) {
+        qtmem_assert_holds(&t, b.pool, 0, i, QTMEM_NORMAL, i);
+    }
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* A driver may fill its rings early, but nothing is served before DRIVER_OK */
+static void requests_wait_for_driver_ok(void *obj, void *data,
+                                        QGuestAllocator *alloc)
+{
+    Count from;
+    Batch b;
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    t.no_driver_ok = true;
+    qtmem_restart(&t);
+    batch_start(&b, &t, 0);
+    batch_add(&b, VIRTIO_TMEM_REQ_FLUSH, 0, 0);
+    from = count_from_here(&t);
+    qtmem_kick(&t);
+    assert_counted(&t, from, 0, 1);
+    g_assert_false(qtmem_poll(&t));
+    qvirtio_set_driver_ok(t.vdev);
+    batch_wait(&b);
+    /* There is no such pool */
+    g_assert_cmpint(batch_status(&b, 0), ==, VIRTIO_TMEM_S_INVALID);
+    assert_counted(&t, from, 1, 1);
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* Invariant 8: a reset does not leave work behind that fills the store again */
+static void reset_forgets_what_was_in_the_ring(void *obj, void *data,
+                                               QGuestAllocator *alloc)
+{
+    Count from;
+    Batch b;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    batch_start(&b, &t, qtmem_make_pool(&t));
+    for (i = 0; i < MAX_BATCH; i++) {
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
+    }
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    qtmem_kick(&t);
+    qvirtio_reset(t.vdev);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 0);
+    from = count_from_here(&t);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    qtmem_restart(&t);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 0);
+    b.pool = qtmem_make_pool(&t);
+    assert_counted(&t, from, 1, 1);
+    for (i = 0; i < MAX_BATCH; i += 20) {
+        qtmem_assert_absent(&t, b.pool, 0, i);
+    }
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* Whether the queue has raised an interrupt since the last call */
+static bool interrupted(QTMEM *t)
+{
+    return t->vdev->bus->get_queue_isr_status(t->vdev, t->queues[t->queue].vq);
+}
+
+static uint16_t read16(QTMEM *t, uint64_t addr)
+{
+    uint16_t le;
+
+    qtest_memread(t->qts, addr, &le, sizeof(le));
+    return le16_to_cpu(le);
+}
+
+static void write16(QTMEM *t, uint64_t addr, uint16_t value)
+{
+    uint16_t le = cpu_to_le16(value);
+
+    qtest_memwrite(t->qts, addr, &le, sizeof(le));
+}
+
+/* A driver that polls gets no interrupt, and one that asks for it gets one */
+static void interrupts_come_only_when_asked_for(void *obj, void *data,
+                                                QGuestAllocator *alloc)
+{
+    uint64_t flags;
+    Batch b;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    batch_start(&b, &t, qtmem_make_pool(&t));
+    g_assert_true(interrupted(&t));
+    g_assert_false(interrupted(&t));
+    flags = t.queues[0].vq->avail + offsetof(struct vring_avail, flags);
+    write16(&t, flags, VRING_AVAIL_F_NO_INTERRUPT);
+    for (i = 0; i < 10; i++) {
+        qtmem_put_ok(&t, b.pool, 0, i, QTMEM_NORMAL, i);
+    }
+    g_assert_false(interrupted(&t));
+    write16(&t, flags, 0);
+    for (i = 0; i < 10; i++) {
+        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
+    }
+    qtmem_kick(&t);
+    batch_wait(&b);
+    g_assert_true(interrupted(&t));
+    g_assert_false(interrupted(&t));
+
+    /* The device is idle: it must want to hear of the next request */
+    g_assert_cmpint(read16(&t, t.queues[0].vq->used +
+                           offsetof(struct vring_used, flags)) &
+                    VRING_USED_F_NO_NOTIFY, ==, 0);
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* The same with EVENT_IDX: nothing before the index that the driver names */
+static void event_index_is_respected(void *obj, void *data,
+                                     QGuestAllocator *alloc)
+{
+    uint64_t avail_event, used_event;
+    uint32_t pool;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, EVENT_IDX);
+    pool = qtmem_make_pool(&t);
+    interrupted(&t);
+    used_event = t.queues[0].vq->avail +
+                 offsetof(struct vring_avail, ring[QTMEM_RING_SIZE]);
+    avail_event = t.queues[0].vq->used +
+                  offsetof(struct vring_used, ring[QTMEM_RING_SIZE]);
+    write16(&t, used_event, t.queues[0].used_idx + 5);
+    for (i = 0; i < 5; i++) {
+        qtmem_put_ok(&t, pool, 0, i, QTMEM_NORMAL, i);
+        g_assert_false(interrupted(&t));
+        /* Idle, so the next request is the one to notify of */
+        g_assert_cmpint(read16(&t, avail_event), ==, t.queues[0].avail_idx);
+    }
+    qtmem_put_ok(&t, pool, 0, i, QTMEM_NORMAL, i);
+    g_assert_true(interrupted(&t));
+    qtmem_put_ok(&t, pool, 0, i, QTMEM_NORMAL, i);
+    g_assert_false(interrupted(&t));
+    qtmem_stop(&t);
+}
+
+/* Another thread takes the notification, the result is the same */
+static void ioeventfd_works_too(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, EVENT_IDX | INDIRECT);
+    use_every_request(&t);
+    qtmem_stop(&t);
+}
+
+static void register_virtio_tmem_ring_test(void)
+{
+    static uint64_t none, event_idx = EVENT_IDX, all = PACKED | EVENT_IDX;
+    QOSGraphTestOptions packed = {
+        .edge.extra_device_opts = "packed=on",
+    };
+    QOSGraphTestOptions ioeventfd = {
+        .edge.extra_device_opts = "ioeventfd=on",
+    };
+
+#define ADD(fn, opts) qos_add_test(#fn, "virtio-tmem", fn, opts)
+    ADD(split_rings_work, NULL);
+    ADD(indirect_descriptors_work, NULL);
+    ADD(packed_rings_work, &packed);
+    ADD(packed_indirect_descriptors_work, &packed);
+    ADD(one_notification_serves_many_requests, NULL);
+    ADD(requests_take_effect_in_ring_order, NULL);
+    ADD(stopped_vm_goes_on_where_it_was, NULL);
+    ADD(requests_wait_for_driver_ok, NULL);
+    ADD(reset_forgets_what_was_in_the_ring, NULL);
+    ADD(interrupts_come_only_when_asked_for, NULL);
+    ADD(event_index_is_respected, NULL);
+    ADD(ioeventfd_works_too, &ioeventfd);
+#undef ADD
+
+#define ADD_BUDGET(ring, features, device_opts)                             \
+    qos_add_test("more_requests_than_the_budget_are_all_served_" ring,      \
+                 "virtio-tmem", more_requests_than_the_budget_are_all_served, \
+                 &(QOSGraphTestOptions) {                                   \
+                     .arg = &features,                                      \
+                     .edge.extra_device_opts = device_opts,                 \
+                 })
+    ADD_BUDGET("split", none, NULL);
+    ADD_BUDGET("event_idx", event_idx, NULL);
+    ADD_BUDGET("packed", all, "packed=on");
+#undef ADD_BUDGET
+}
+
+libqos_init(register_virtio_tmem_ring_test);
