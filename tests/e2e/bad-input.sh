@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What a person can get wrong on QEMU's command line is answered by one sentence
+# and an exit status other than 0. No guest.
+set -eu
+# shellcheck source=tests/lib/vm.sh
+. tests/lib/vm.sh
+vm_setup
+
+run()
+{
+	# shellcheck disable=SC2086 # two words each
+	timeout 20 "$QEMU" $VM_FIRMWARE -M q35 -accel tcg -nodefaults -display none \
+		-S -monitor none "$@" </dev/null 2>&1
+}
+
+# refused NAME DEVICE-ARGUMENTS REGEX
+refused()
+{
+	local out rc=0
+
+	out=$(run -device "$2") || rc=$?
+	if [ "$rc" -eq 0 ] || [ "$rc" -ge 124 ]; then
+		not_ok "$1" "$2: exit status $rc" "$out"
+	elif [ "$(grep -c . <<<"$out")" -ne 1 ]; then
+		not_ok "$1" "$2: not one line:" "$out"
+	else
+		like "$1" "$out" "$3"
+		diag "$out"
+	fi
+}
+
+host_kib=$(awk '/^MemTotal:/ { print $2 }' /proc/meminfo)
+
+refused "max-size=0" virtio-tmem-pci,max-size=0 'max-size'
+refused "max-size below one page" virtio-tmem-pci,max-size=100 'max-size'
+refused "max-size over the host's memory" \
+	"virtio-tmem-pci,max-size=$((host_kib + 1024))K" 'max-size.*memory of the host'
+refused "max-size that no host has" virtio-tmem-pci,max-size=7E 'max-size'
+refused "max-size beyond 64 bits" virtio-tmem-pci,max-size=99999999999G 'max-size'
+refused "max-size that is no number" virtio-tmem-pci,max-size=plenty 'max-size'
+refused "negative max-size" virtio-tmem-pci,max-size=-1 'max-size'
+refused "num-queues=0" virtio-tmem-pci,max-size=64M,num-queues=0 'num-queues'
+refused "num-queues=65" virtio-tmem-pci,max-size=64M,num-queues=65 'num-queues'
+refused "num-queues that is no number" virtio-tmem-pci,max-size=64M,num-queues=x 'num-queues'
+refused "a property that is none" virtio-tmem-pci,max-size=64M,size=1 "'?size'? ?not found|\.size"
+refused "no max-size" virtio-tmem-pci 'max-size'
+
+# The same command with good values runs, until it is stopped.
+for good in max-size=1M max-size=64M,num-queues=64; do
+	rc=0
+	# shellcheck disable=SC2086
+	out=$(timeout 3 "$QEMU" $VM_FIRMWARE -M q35 -accel tcg -nodefaults -display none \
+		-S -monitor none -device "virtio-tmem-pci,$good" </dev/null 2>&1) || rc=$?
+	if [ "$rc" -eq 124 ] && [ "$(grep -vc "terminating on signal" <<<"$out")" -eq 0 ]; then
+		ok "$good is good"
+	else
+		not_ok "$good is good" "exit status $rc" "$out"
+	fi
+done
+done_testing

@@ -1,0 +1,483 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Test guests and TAP, for tests/e2e/*.sh and scripts/demo.sh. To be sourced.
+#
+# One guest at a time: vm_start, talk to it, vm_stop. The guest runs the job that
+# vm_job was given (words in tests/guest/lib.sh) and answers with lines "@..." on
+# its second serial port; the first is the kernel's log. Everything a guest needs
+# lives in two temporary directories that go with the shell, and only processes
+# that were started here are ever killed.
+#
+# Environment: BUILD, QEMU, KERNEL, INITRAMFS (paths), ACCEL (tcg or kvm; else
+# KVM is used if a guest is seen to boot on it), KEEP=1 (keep the directories),
+# VM_PATIENCE (factor on all time limits).
+
+: "${BUILD:=build}"
+: "${QEMU:=$BUILD/qemu/qemu-system-x86_64}"
+: "${KERNEL:=$BUILD/linux/arch/x86/boot/bzImage}"
+: "${INITRAMFS:=$BUILD/guest/initramfs.cpio.gz}"
+: "${VM_FIRMWARE:=-L /usr/share/qemu -L /usr/share/seabios}"
+: "${VM_PATIENCE:=4}"
+
+# What the next vm_start takes; tests set these.
+VM_MEM=160M
+VM_CPUS=1
+VM_APPEND=
+# Arguments of -device virtio-tmem-pci, "" for none; VM_TMEM2 for a second one
+VM_TMEM=
+VM_TMEM2=
+# Sizes of swap disks, in order: /dev/vda, /dev/vdb
+VM_DISKS=768M
+
+VM_DIR=
+VM_SHM=
+VM_PID=
+VM_JOB=
+VM_ACCEL=
+
+# ---- TAP ----
+
+TAP_N=0
+TAP_FAILED=0
+TAP_DONE=
+
+diag()
+{
+	printf '%s\n' "$@" | sed 's/^/# /'
+}
+
+ok()
+{
+	TAP_N=$((TAP_N + 1))
+	echo "ok $TAP_N - $1"
+}
+
+# not_ok NAME [LINE...]: what was seen, and what the guest said last
+not_ok()
+{
+	TAP_N=$((TAP_N + 1))
+	TAP_FAILED=$((TAP_FAILED + 1))
+	echo "not ok $TAP_N - $1"
+	shift
+	[ $# -eq 0 ] || diag "$@"
+	vm_diag
+}
+
+skip()
+{
+	TAP_N=$((TAP_N + 1))
+	echo "ok $TAP_N - $1 # SKIP $2"
+}
+
+skip_all()
+{
+	echo "1..0 # SKIP $1"
+	TAP_DONE=1
+	exit 0
+}
+
+# is NAME GOT EXPECTED
+is()
+{
+	if [ "$2" = "$3" ]; then
+		ok "$1"
+	else
+		not_ok "$1" "expected: $3" "got: $2"
+	fi
+}
+
+# cmp_ok NAME GOT OPERATOR(-eq -ne -lt -le -gt -ge) VALUE
+cmp_ok()
+{
+	if [[ $2 =~ ^-?[0-9]+$ && $4 =~ ^-?[0-9]+$ ]] && test "$2" "$3" "$4"; then
+		ok "$1"
+	else
+		not_ok "$1" "expected: $3 $4" "got: ${2:-nothing}"
+	fi
+}
+
+# like NAME TEXT EXTENDED-REGEX
+like()
+{
+	if grep -Eq -e "$3" <<<"$2"; then
+		ok "$1"
+	else
+		not_ok "$1" "expected to match: $3" "got: $2"
+	fi
+}
+
+done_testing()
+{
+	echo "1..$TAP_N"
+	TAP_DONE=1
+	[ "$TAP_FAILED" -eq 0 ]
+	exit
+}
+
+# Ends a test that cannot go on.
+bail()
+{
+	not_ok "$@"
+	done_testing
+}
+
+# ---- One guest ----
+
+# vm_setup: once, before all else
+vm_setup()
+{
+	local f
+
+	VM_DIR=$(mktemp -d "${TMPDIR:-/tmp}/tmem-vm.XXXXXX")
+	trap vm_cleanup EXIT
+	trap 'exit 1' INT TERM HUP
+	ulimit -c 0
+	for f in "$QEMU" "$KERNEL" "$INITRAMFS"; do
+		[ -e "$f" ] || vm_die "$f is missing: run \"make qemu linux guest\" first"
+	done
+	for f in socat jq cpio; do
+		command -v "$f" >/dev/null || vm_die "$f is missing: apt-get install $f"
+	done
+	# Disks on tmpfs: the fastest that swap on virtio-blk can be.
+	if [ "$(stat -f -c %T /dev/shm 2>/dev/null)" != tmpfs ]; then
+		vm_die "/dev/shm is no tmpfs: swap disks belong there"
+	fi
+	VM_SHM=$(mktemp -d /dev/shm/tmem-vm.XXXXXX) ||
+		vm_die "cannot write to /dev/shm"
+	vm_accel
+}
+
+vm_die()
+{
+	echo "Bail out! $1"
+	[ -t 1 ] || echo "${0##*/}: $1" >&2
+	TAP_DONE=1
+	exit 1
+}
+
+vm_cleanup()
+{
+	local rc=$?
+
+	trap - EXIT
+	vm_stop
+	[ -z "$VM_SHM" ] || rm -rf "$VM_SHM"
+	if [ -n "${KEEP:-}" ]; then
+		echo "# kept: $VM_DIR"
+	else
+		rm -rf "$VM_DIR"
+	fi
+	if [ "$TAP_N" -gt 0 ] && [ -z "$TAP_DONE" ]; then
+		echo "Bail out! ended early, status $rc"
+		[ "$rc" -ne 0 ] || rc=1
+	fi
+	exit "$rc"
+}
+
+# KVM counts only if our own guest boots on it: a /dev/kvm that opens may still
+# run nothing (nested virtualization). The answer is kept for this host boot.
+vm_accel()
+{
+	local cache=$BUILD/.kvm-probe key
+
+	case ${ACCEL:-} in
+	tcg | kvm)
+		VM_ACCEL=$ACCEL
+		return
+		;;
+	'') ;;
+	*) vm_die "ACCEL=$ACCEL: it is tcg or kvm" ;;
+	esac
+
+	VM_ACCEL=tcg
+	{ : <>/dev/kvm; } 2>/dev/null || return 0
+	key=$(cat /proc/sys/kernel/random/boot_id)
+	if [ "$(sed -n 1p "$cache" 2>/dev/null)" = "$key" ]; then
+		VM_ACCEL=$(sed -n 2p "$cache")
+		return
+	fi
+	VM_ACCEL=kvm
+	vm_job <<<'mark kvm'
+	# Silent: what KVM cannot run may well make QEMU abort.
+	{
+		# shellcheck disable=SC2119
+		vm_start
+		VM_PATIENCE=1 vm_wait kvm 15 || VM_ACCEL=tcg
+		vm_stop
+	} 2>/dev/null
+	printf '%s\n%s\n' "$key" "$VM_ACCEL" >"$cache.$$"
+	mv "$cache.$$" "$cache"
+}
+
+# vm_job: the job of the next guest, a shell script on standard input
+vm_job()
+{
+	rm -rf "$VM_DIR/job"
+	mkdir "$VM_DIR/job"
+	{
+		echo '. /lib.sh'
+		cat
+	} >"$VM_DIR/job/job"
+	VM_JOB=$VM_DIR/initramfs
+	# The kernel unpacks one archive after the other, each 4-byte aligned.
+	{
+		cat "$INITRAMFS"
+		head -c $(((4 - $(stat -L -c %s "$INITRAMFS") % 4) % 4)) /dev/zero
+		(cd "$VM_DIR/job" && echo job | cpio --quiet -o -H newc)
+	} >"$VM_JOB"
+}
+
+# vm_start [QEMU ARGUMENT...]
+# shellcheck disable=SC2120 # most tests have none
+vm_start()
+{
+	local args n=0 size dev
+
+	vm_stop
+	rm -f "$VM_DIR"/*.sock "$VM_DIR"/*.log "$VM_SHM"/*
+	case $VM_ACCEL in
+	# Without multi-threaded TCG, vCPUs would take turns: no races.
+	tcg) args=(-accel "tcg,thread=multi" -cpu max) ;;
+	kvm) args=(-accel kvm -cpu host) ;;
+	esac
+	# shellcheck disable=SC2206 # two words each
+	args+=($VM_FIRMWARE)
+	args+=(
+		-name "tmem-test" -M "q35" -m "$VM_MEM" -smp "$VM_CPUS"
+		-nodefaults -no-user-config -display none
+		-kernel "$KERNEL" -initrd "${VM_JOB:-$INITRAMFS}"
+		# rootfs=ramfs: pages of a tmpfs root would be swapped too,
+		# and a test that breaks swap would break its own shell.
+		-append "console=ttyS0 panic=-1 oops=panic rootfstype=ramfs $VM_APPEND"
+		-chardev "file,id=console,path=$VM_DIR/console.log"
+		-serial "chardev:console"
+		-chardev "socket,id=proto,path=$VM_DIR/proto.sock,server=on,wait=off,logfile=$VM_DIR/proto.log"
+		-serial "chardev:proto"
+		-qmp "unix:$VM_DIR/qmp.sock,server=on,wait=off"
+	)
+	for size in $VM_DISKS; do
+		truncate -s "$size" "$VM_SHM/disk$n"
+		args+=(
+			-object "iothread,id=io$n"
+			-blockdev "driver=raw,node-name=disk$n,file.driver=file,file.filename=$VM_SHM/disk$n"
+			-device "virtio-blk-pci,id=vd$n,drive=disk$n,iothread=io$n"
+		)
+		n=$((n + 1))
+	done
+	for dev in "$VM_TMEM" "$VM_TMEM2"; do
+		[ -z "$dev" ] || args+=(-device "virtio-tmem-pci,$dev")
+	done
+	"$QEMU" "${args[@]}" "$@" >"$VM_DIR/qemu.log" 2>&1 </dev/null &
+	VM_PID=$!
+}
+
+vm_alive()
+{
+	[ -n "$VM_PID" ] && kill -0 "$VM_PID" 2>/dev/null
+}
+
+# vm_stop: ends the guest, whatever it is doing
+vm_stop()
+{
+	[ -n "$VM_PID" ] || return 0
+	kill -9 "$VM_PID" 2>/dev/null || :
+	wait "$VM_PID" 2>/dev/null || :
+	VM_PID=
+}
+
+# vm_poll SECONDS COMMAND...: until it succeeds. Tests count on an idle machine; with
+# vCPUs that wait for each other, one that is busy may be ten times slower.
+vm_poll()
+{
+	local end=$((SECONDS + $1 * VM_PATIENCE))
+
+	shift
+	until "$@"; do
+		[ "$SECONDS" -lt "$end" ] || return 1
+		sleep 0.1
+	done
+}
+
+vm_has()
+{
+	grep -Eq -e "$1" "$VM_DIR/proto.log" 2>/dev/null
+}
+
+vm_has_or_dead()
+{
+	vm_has "$1" || vm_has '^@([^ ]*\.error|exit) ' || ! vm_alive
+}
+
+# vm_wait MARK SECONDS: until the job says "mark MARK". Fails as soon as the
+# job has ended, a worker has died or QEMU is gone.
+vm_wait()
+{
+	vm_poll "$2" vm_has_or_dead "^@mark $1\$" && vm_has "^@mark $1\$"
+}
+
+# vm_reach MARK SECONDS: the same, or the test ends here
+vm_reach()
+{
+	vm_wait "$1" "$2" || bail "guest reaches \"$1\" within $2 seconds"
+}
+
+# vm_finish SECONDS: until the job has ended and the guest is off
+vm_finish()
+{
+	local pid=$VM_PID
+
+	vm_poll "$1" vm_gone || bail "guest ends within $1 seconds"
+	wait "$pid" 2>/dev/null || diag "QEMU: status $?"
+	VM_PID=
+	is "job succeeds" "$(vm_get exit)" 0
+	vm_clean_console
+}
+
+vm_gone()
+{
+	! vm_alive
+}
+
+# vm_get KEY: the last value that the guest gave for it
+vm_get()
+{
+	awk -v key="@$1" '$1 == key { v = $2 } END { print v }' "$VM_DIR/proto.log"
+}
+
+# vm_sum REGEX: sum of the last values of all keys that match
+vm_sum()
+{
+	awk -v re="^@$1\$" '$1 ~ re { v[$1] = $2 } END { for (k in v) s += v[k]; print s + 0 }' \
+		"$VM_DIR/proto.log"
+}
+
+# vm_send WORD: for a job that awaits it
+vm_send()
+{
+	# The connection stays open until the guest has it: QEMU drops what it
+	# has not read when the other side hangs up.
+	{
+		echo "$1"
+		vm_poll 20 vm_has_or_dead "^@got $1\$"
+	} | socat -u - "UNIX-CONNECT:$VM_DIR/proto.sock"
+	vm_has "^@got $1\$"
+}
+
+# vm_qmp JSON: prints the answer ("return" or "error" object)
+vm_qmp()
+{
+	local in out pid line
+
+	coproc VM_QMP { exec socat - "UNIX-CONNECT:$VM_DIR/qmp.sock" 2>/dev/null; }
+	# shellcheck disable=SC2153 # set by coproc
+	pid=$VM_QMP_PID
+	exec {in}<&"${VM_QMP[0]}" {out}>&"${VM_QMP[1]}"
+	{
+		echo '{"execute":"qmp_capabilities"}'
+		jq -c '. + {id: "vm"}' <<<"$1"
+	} >&"$out"
+	while read -r -t 20 line <&"$in"; do
+		jq -e '.id == "vm"' <<<"$line" >/dev/null && break
+		line=
+	done
+	exec {in}<&- {out}>&-
+	kill "$pid" 2>/dev/null || :
+	wait "$pid" 2>/dev/null || :
+	[ -n "$line" ] || return 1
+	jq -c 'del(.id)' <<<"$line"
+}
+
+# vm_hmp COMMAND: what the human monitor prints
+vm_hmp()
+{
+	vm_qmp "$(jq -nc --arg c "$1" \
+		'{execute: "human-monitor-command", arguments: {"command-line": $c}}')" |
+		jq -r '.return // .error.desc'
+}
+
+# vm_tmem FIELD [DEVICE]: a number from query-tmem; DEVICE counts from 0
+vm_tmem()
+{
+	vm_qmp '{"execute":"query-tmem"}' |
+		jq -r --arg f "$1" --argjson n "${2:-0}" '.return[$n][$f]'
+}
+
+# vm_tmem_pools: number of pools of the first device
+vm_tmem_pools()
+{
+	vm_qmp '{"execute":"query-tmem"}' |
+		jq -r '.return[0].pools | length'
+}
+
+vm_tmem_is()
+{
+	[ "$(vm_tmem "$1" "${3:-0}")" = "$2" ]
+}
+
+vm_tmem_below()
+{
+	[ "$(vm_tmem "$1")" -lt "$2" ]
+}
+
+# vm_tmem_wait FIELD VALUE SECONDS [DEVICE]
+vm_tmem_wait()
+{
+	vm_poll "$3" vm_tmem_is "$1" "$2" "${4:-0}"
+}
+
+# vm_rss_kib: resident memory of QEMU
+vm_rss_kib()
+{
+	awk '/^VmRSS:/ { print $2 }' "/proc/$VM_PID/status" 2>/dev/null || echo 0
+}
+
+# vm_store_kib: resident memory of the page stores alone: of all that QEMU maps, only
+# they turn huge pages off. TCG's own memory grows and would hide theirs.
+vm_store_kib()
+{
+	awk '/^Rss:/ { rss = $2 } /^VmFlags:.* nh( |$)/ { sum += rss } END { print sum + 0 }' \
+		"/proc/$VM_PID/smaps"
+}
+
+# The kernel's own verdict: any of these in its log fails the test.
+VM_SPLATS='BUG:|Oops|WARNING:|kernel BUG|Kernel panic|general protection fault|Call Trace:|blocked for more than|possible circular|possible recursive|inconsistent lock state|detected stalls|soft lockup|Out of memory:|Bad page state|swap_free: |Bad swap|Unable to handle'
+
+vm_clean_console()
+{
+	local bad
+
+	bad=$(grep -aE -m 5 -e "$VM_SPLATS" "$VM_DIR/console.log" || :)
+	if [ -z "$bad" ]; then
+		ok "kernel log has no oops, warning, stall or OOM"
+	else
+		not_ok "kernel log has no oops, warning, stall or OOM" "$bad"
+	fi
+}
+
+# vm_data_ok NAME...: swaptest runs of these names ended without a bad page
+vm_data_ok()
+{
+	local n bad
+
+	for n in "$@"; do
+		bad=$(grep -a "^@bad $n " "$VM_DIR/proto.log" || :)
+		if [ "$(vm_get "$n.bad")" = 0 ] && [ -z "$bad" ]; then
+			ok "$n: $(vm_get "$n.verified") page verifications, 0 bad"
+		else
+			not_ok "$n: no bad page" "bad: $(vm_get "$n.bad")" "$bad"
+		fi
+	done
+}
+
+vm_diag()
+{
+	local f
+
+	[ -n "$VM_DIR" ] || return 0
+	for f in qemu console proto; do
+		[ -s "$VM_DIR/$f.log" ] || continue
+		echo "# last lines of $f:"
+		tail -n 15 "$VM_DIR/$f.log" | tr -d '\r' | sed 's/^/#   /'
+	done
+}
