@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
 # Checks that chapter, conformance clauses and wire format say the same:
 #
 #   check.sh virtio_tmem.h device-types/tmem

@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
 # Runs LaTeX until references settle, and lets a PDF out only if they did:
 #
 #   latex.sh virtio-tmem.tex <output directory>
@@ -15,7 +17,7 @@ log=$work/$name.log
 
 if ! command -v pdflatex > /dev/null; then
     echo "spec: no pdflatex, on Debian: apt-get install --no-install-recommends" \
-         $(cat packages) >&2
+         "$(sed "/^#/d" packages | paste -sd" ")" >&2
     exit 1
 fi
 
@@ -31,7 +33,7 @@ complain()
 
 rm -rf "$work"
 mkdir -p "$work"
-for pass in 1 2 3 4; do
+for _ in 1 2 3 4; do
     cp "$work/$name.aux" "$work/before" 2> /dev/null || : > "$work/before"
     cp "$work/$name.toc" "$work/before.toc" 2> /dev/null || : > "$work/before.toc"
     # Long lines, so that no message is cut in two

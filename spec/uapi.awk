@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # Writes a chapter with all that it takes from the wire format filled in:
 #
 #   awk -f uapi.awk virtio_tmem.h description.tex
