@@ -47,6 +47,11 @@ refused "num-queues that is no number" virtio-tmem-pci,max-size=64M,num-queues=x
 refused "a property that is none" virtio-tmem-pci,max-size=64M,size=1 "'?size'? ?not found|\.size"
 refused "no max-size" virtio-tmem-pci 'max-size'
 
+# Address space for half of the host's memory, and a store of three quarters
+out=$(ulimit -v $((host_kib / 2)) && run -device "virtio-tmem-pci,max-size=$((host_kib / 4 * 3))K") && rc=0 || rc=$?
+like "a store that cannot be allocated: one line" "$rc:$(wc -l <<<"$out"):$out" \
+	'^1:1:.*cannot make the page store: cannot reserve address space .*Cannot allocate memory'
+
 # The same command with good values runs, until it is stopped.
 for good in max-size=1M max-size=64M,num-queues=64; do
 	rc=0
