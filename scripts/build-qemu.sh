@@ -15,7 +15,7 @@ meson=$BUILD/meson
 # firmware comes from Debian's packages: no blobs, but their folders.
 options=(
 	--without-default-features --target-list=x86_64-softmmu
-	--enable-tcg --enable-kvm --enable-lz4 --enable-plugins --enable-trace-backends=log
+	--enable-tcg --enable-kvm --enable-lz4 --enable-zstd --enable-plugins --enable-trace-backends=log
 	--firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu
 	--disable-install-blobs --disable-docs --disable-download
 	--python=/usr/bin/python3 "--cc=ccache gcc"

@@ -1,44 +1,128 @@
 /*
  * Codec of the virtio-tmem page store
  *
- * Same-filled pages become 8 bytes, others one lz4 block, and what does not
- * get smaller stays raw.
+ * Same-filled pages become 8 bytes, others one lz4 block or zstd frame, and
+ * what does not get smaller stays raw.
  *
- * Rules: the source is read exactly once, into scratch memory, because its
- * owner may write it meanwhile, and lz4 promises nothing about a source that
- * changes: a page that was accepted might not decode. The copy costs next to
- * nothing, since lz4 then reads it from the cache. Each block is decodable by
- * itself.
+ * Rules: what is compressed is a copy in scratch memory, because the owner of
+ * the source may write it meanwhile, and the libraries promise nothing about a
+ * source that changes: a page that was accepted might not decode. The copy
+ * costs next to nothing, since they then read it from the cache. Each page is
+ * decodable by itself.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
 #include <lz4.h>
-#include "hw/virtio/tmem-store.h"
+#ifdef CONFIG_ZSTD
+#include <zstd.h>
+#endif
 #include "tmem-store-codec.h"
 
 #define PAGE_WORDS (TMEM_PAGE_SIZE / sizeof(uint64_t))
 
+/* Recompression has to save about a size class, or it was for nothing. */
+#define RECODE_MIN_GAIN 64
+
 typedef struct CodecScratch {
     uint64_t page[PAGE_WORDS];
+    uint64_t recode[PAGE_WORDS];
     char out[LZ4_COMPRESSBOUND(TMEM_PAGE_SIZE)];
     LZ4_stream_t lz4;
 } CodecScratch;
 
 static __thread CodecScratch scratch;
 
-static bool page_is_same_filled(const uint64_t *page)
+#ifdef CONFIG_ZSTD
+typedef struct ZstdContexts {
+    ZSTD_CCtx *c;
+    ZSTD_DCtx *d;
+} ZstdContexts;
+
+static void zstd_contexts_free(void *opaque)
 {
-    for (unsigned i = 1; i < PAGE_WORDS; i++) {
-        if (page[i] != page[0]) {
-            return false;
-        }
+    ZstdContexts *zstd = opaque;
+
+    ZSTD_freeCCtx(zstd->c);
+    ZSTD_freeDCtx(zstd->d);
+    g_free(zstd);
+}
+
+/* This thread's contexts; they go when it ends. */
+static ZstdContexts *zstd_contexts(void)
+{
+    static GPrivate key = G_PRIVATE_INIT(zstd_contexts_free);
+    ZstdContexts *zstd = g_private_get(&key);
+
+    if (!zstd) {
+        zstd = g_new0(ZstdContexts, 1);
+        g_private_set(&key, zstd);
     }
+    /* What could not be had the last time may be there now. */
+    zstd->c = zstd->c ?: ZSTD_createCCtx();
+    zstd->d = zstd->d ?: ZSTD_createDCtx();
+    return zstd;
+}
+
+/* Compress @page to scratch.out. Returns its length, or 0. */
+static unsigned zstd_compress(const TmemCodec *codec, const void *page)
+{
+    ZstdContexts *zstd = zstd_contexts();
+    size_t len;
+
+    if (!zstd->c) {
+        return 0;
+    }
+    len = ZSTD_compressCCtx(zstd->c, scratch.out, sizeof(scratch.out), page,
+                            TMEM_PAGE_SIZE, codec->level ? codec->level : 1);
+    return ZSTD_isError(len) ? 0 : len;
+}
+
+static int zstd_decompress(const TmemCoded *coded, void *page)
+{
+    ZstdContexts *zstd = zstd_contexts();
+
+    if (!zstd->d) {
+        return -EIO;
+    }
+    return ZSTD_decompressDCtx(zstd->d, page, TMEM_PAGE_SIZE, coded->data,
+                               coded->len) == TMEM_PAGE_SIZE ? 0 : -EIO;
+}
+#else
+static unsigned zstd_compress(const TmemCodec *codec, const void *page)
+{
+    return 0;
+}
+
+static int zstd_decompress(const TmemCoded *coded, void *page)
+{
+    return -EIO;
+}
+#endif
+
+bool tmem_codec_has_zstd(void)
+{
+#ifdef CONFIG_ZSTD
     return true;
+#else
+    return false;
+#endif
+}
+
+/*
+ * Whether the page is @word all over. Most pages differ early. If someone
+ * writes meanwhile, the answer is for what was there when each word was looked
+ * at.
+ */
+static bool page_is_filled(const void *page, uint64_t word)
+{
+    return memcmp(page, &word, sizeof(word)) == 0 &&
+           memcmp(page, (const char *)page + sizeof(word),
+                  TMEM_PAGE_SIZE - sizeof(word)) == 0;
 }
 
 /* Compress scratch.page to scratch.out, where it fits. Returns its length. */
-static int scratch_compress(void)
+static unsigned lz4_compress(void)
 {
     /*
      * With room for the worst case, lz4 leaves out its checks for the end of
@@ -50,27 +134,55 @@ static int scratch_compress(void)
                                       TMEM_PAGE_SIZE, sizeof(scratch.out), 1);
 }
 
-TmemCoded tmem_codec_encode(const void *page)
+TmemCoded tmem_codec_encode(const TmemCodec *codec, const void *page)
 {
-    int len;
+    TmemKind kind = TMEM_KIND_RAW;
+    unsigned len = 0;
 
-    memcpy(scratch.page, page, TMEM_PAGE_SIZE);
-
-    if (page_is_same_filled(scratch.page)) {
+    memcpy(scratch.page, page, sizeof(scratch.page[0]));
+    if (page_is_filled(page, scratch.page[0])) {
         return (TmemCoded) {
             TMEM_KIND_SAME, sizeof(scratch.page[0]), scratch.page
         };
     }
-    len = scratch_compress();
-    if (len > 0 && len <= TMEM_LZ4_MAX) {
-        return (TmemCoded) { TMEM_KIND_LZ4, len, scratch.out };
+    memcpy(scratch.page, page, TMEM_PAGE_SIZE);
+    switch (codec->compression) {
+    case TMEM_COMPRESSION_LZ4:
+        kind = TMEM_KIND_LZ4;
+        len = lz4_compress();
+        break;
+    case TMEM_COMPRESSION_ZSTD:
+        kind = TMEM_KIND_ZSTD;
+        len = zstd_compress(codec, scratch.page);
+        break;
+    case TMEM_COMPRESSION_NONE:
+        break;
+    }
+    if (len > 0 && len <= TMEM_CODED_MAX) {
+        return (TmemCoded) { kind, len, scratch.out };
     }
     return (TmemCoded) { TMEM_KIND_RAW, TMEM_PAGE_SIZE, scratch.page };
 }
 
-void *tmem_codec_scratch(void)
+bool tmem_codec_recode(const TmemCodec *codec, TmemCoded *coded)
 {
-    return scratch.page;
+    unsigned len;
+
+    if (tmem_codec_decode(coded, scratch.recode) < 0) {
+        return false;
+    }
+    len = zstd_compress(codec, scratch.recode);
+    if (len == 0 || len > TMEM_CODED_MAX ||
+        len + RECODE_MIN_GAIN > coded->len) {
+        return false;
+    }
+    *coded = (TmemCoded) { TMEM_KIND_ZSTD, len, scratch.out };
+    return true;
+}
+
+const void *tmem_codec_load(const void *data, size_t len)
+{
+    return memcpy(scratch.page, data, len);
 }
 
 static void page_fill(char *page, uint64_t word)
@@ -95,6 +207,8 @@ int tmem_codec_decode(const TmemCoded *coded, void *page)
     case TMEM_KIND_LZ4:
         return LZ4_decompress_safe(coded->data, page, coded->len,
                                    TMEM_PAGE_SIZE) == TMEM_PAGE_SIZE ? 0 : -EIO;
+    case TMEM_KIND_ZSTD:
+        return zstd_decompress(coded, page);
     }
     return -EIO;
 }

@@ -16,19 +16,22 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "tmem-store-index.h"
 
 #define NODE_BITS 6
 #define NODE_SLOTS (1u << NODE_BITS)
-#define NODE_SIZE (NODE_SLOTS * sizeof(uint64_t))
+#define NODE_SIZE TMEM_INDEX_NODE_SIZE
 #define MAX_HEIGHT 11           /* 11 levels of 6 bits hold any 64-bit key */
 
 #define WORD_HANDLE_SHIFT 16
 #define WORD_HEIGHT_SHIFT 8
 #define WORD_HEIGHT_MASK UINT64_C(0xf00)
 #define WORD_USED_MASK UINT64_C(0xff)
+#define WORD_LOW_MASK ((UINT64_C(1) << WORD_HANDLE_SHIFT) - 1)
 
 G_STATIC_ASSERT(WORD_HANDLE_SHIFT + TMEM_HANDLE_BITS <= 64);
+G_STATIC_ASSERT(NODE_SIZE == NODE_SLOTS * sizeof(uint64_t));
 
 static uint64_t *node_slots(const TmemArena *arena, uint64_t word)
 {
@@ -96,6 +99,78 @@ uint64_t *tmem_index_lookup(const TmemArena *arena, TmemIndex index,
     }
 }
 
+static void node_free(TmemArena *arena, uint64_t word)
+{
+    tmem_arena_free(arena, word >> WORD_HANDLE_SHIFT);
+    qatomic_dec(&arena->num_nodes);
+}
+
+/* Move a node that is in the way of compaction. Its place is @word alone. */
+static void node_pack(TmemArena *arena, uint64_t *word)
+{
+    TmemHandle old = *word >> WORD_HANDLE_SHIFT;
+    TmemHandle new;
+
+    if (!tmem_arena_must_move(arena, old)) {
+        return;
+    }
+    new = tmem_arena_alloc(arena, NODE_SIZE, TMEM_ALLOC_PACK);
+    if (new) {
+        memcpy(tmem_arena_ptr(arena, new), tmem_arena_ptr(arena, old),
+               NODE_SIZE);
+        *word = (*word & WORD_LOW_MASK) | new << WORD_HANDLE_SHIFT;
+        tmem_arena_free(arena, old);
+    }
+}
+
+/* The first key beyond the subtree that holds @key, or 0: there is none. */
+static uint64_t level_next(uint64_t key, unsigned level)
+{
+    uint64_t mask = (UINT64_C(1) << level_shift(level)) - 1;
+
+    return (key | mask) + 1;
+}
+
+uint64_t *tmem_index_next(TmemArena *arena, TmemIndex *index, uint64_t *key,
+                          unsigned *num, bool pack)
+{
+    unsigned height = index_height(*index);
+    unsigned level = height;
+    uint64_t *word = index;
+
+    if (!*index) {
+        return NULL;
+    }
+    while (*key <= level_max(height)) {
+        unsigned i = level_slot(*key, level);
+        uint64_t *slots;
+
+        if (pack) {
+            node_pack(arena, word);
+        }
+        slots = node_slots(arena, *word);
+        while (i < NODE_SLOTS && !slots[i]) {
+            *key = level_next(*key, level);
+            if (*key == 0) {
+                return NULL;
+            }
+            i++;
+        }
+        if (i < NODE_SLOTS && level == 1) {
+            *num = NODE_SLOTS - i;
+            return &slots[i];
+        } else if (i < NODE_SLOTS) {
+            word = &slots[i];
+            level--;
+        } else {
+            /* Nothing from here on: down again, to the right of it. */
+            word = index;
+            level = height;
+        }
+    }
+    return NULL;
+}
+
 /* How many nodes the tree lacks to hold the key at a height of @height. */
 static unsigned nodes_missing(const TmemArena *arena, TmemIndex index,
                               uint64_t key, unsigned height)
@@ -120,32 +195,34 @@ static unsigned nodes_missing(const TmemArena *arena, TmemIndex index,
 }
 
 /* Allocate @num empty nodes, or none. Their words have no slots in use. */
-static bool nodes_alloc(TmemArena *arena, uint64_t *words, unsigned num)
+static bool nodes_alloc(TmemArena *arena, uint64_t *words, unsigned num,
+                        TmemAllocMode mode)
 {
     for (unsigned i = 0; i < num; i++) {
-        TmemHandle handle = tmem_arena_alloc(arena, NODE_SIZE);
+        TmemHandle handle = tmem_arena_alloc(arena, NODE_SIZE, mode);
 
         if (!handle) {
             while (i-- > 0) {
-                tmem_arena_free(arena, words[i] >> WORD_HANDLE_SHIFT);
+                node_free(arena, words[i]);
             }
             return false;
         }
         words[i] = handle << WORD_HANDLE_SHIFT;
         memset(tmem_arena_ptr(arena, handle), 0, NODE_SIZE);
+        qatomic_inc(&arena->num_nodes);
     }
     return true;
 }
 
 bool tmem_index_insert(TmemArena *arena, TmemIndex *index, uint64_t key,
-                       uint64_t value)
+                       uint64_t value, TmemAllocMode mode)
 {
     unsigned height = MAX(key_height(key), index_height(*index));
     uint64_t spare[2 * MAX_HEIGHT];
     uint64_t *word = index;
     unsigned num = nodes_missing(arena, *index, key, height);
 
-    if (!nodes_alloc(arena, spare, num)) {
+    if (!nodes_alloc(arena, spare, num, mode)) {
         return false;
     }
 
@@ -183,7 +260,7 @@ static void node_lost_slot(TmemArena *arena, uint64_t *word)
 {
     *word -= 1;
     if (node_used(*word) == 0) {
-        tmem_arena_free(arena, *word >> WORD_HANDLE_SHIFT);
+        node_free(arena, *word);
         *word = 0;
     }
 }
@@ -198,7 +275,7 @@ static void index_shrink(TmemArena *arena, TmemIndex *index)
         if (!below) {
             return;
         }
-        tmem_arena_free(arena, *index >> WORD_HANDLE_SHIFT);
+        node_free(arena, *index);
         *index = index_make(below, height - 1);
     }
 }

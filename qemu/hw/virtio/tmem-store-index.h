@@ -4,7 +4,7 @@
  * A radix tree from 64-bit keys to values of 64 bits that are not 0. Private
  * to tmem-store*.c and their unit tests.
  *
- * Threads: none of its own; the store's lock is held for every function.
+ * Threads: a tree is used by one thread at a time; the caller sees to it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,6 +19,9 @@
  */
 typedef uint64_t TmemIndex;
 
+/* Bytes of each node, in the arena. */
+#define TMEM_INDEX_NODE_SIZE 512
+
 /* Takes a value that has just been removed. May free objects of the arena. */
 typedef void TmemIndexDropFn(uint64_t value, void *opaque);
 
@@ -32,13 +35,26 @@ uint64_t *tmem_index_lookup(const TmemArena *arena, TmemIndex index,
                             uint64_t key);
 
 /**
+ * tmem_index_next: find the first value at or after a key
+ * @key: set to the key of that value
+ * @num: set to how many places there are from it on, of that key and those
+ *       that follow it; the others may be empty (0)
+ * @pack: move nodes on the way out of blocks that compaction is to empty
+ *
+ * Returns: the place, as tmem_index_lookup(); NULL when there is no such value.
+ */
+uint64_t *tmem_index_next(TmemArena *arena, TmemIndex *index, uint64_t *key,
+                          unsigned *num, bool pack);
+
+/**
  * tmem_index_insert: add a key that is not there yet
  * @value: not 0
+ * @mode: for the nodes that the tree needs
  *
  * Returns: false when the arena has no room; the tree is then as before.
  */
 bool tmem_index_insert(TmemArena *arena, TmemIndex *index, uint64_t key,
-                       uint64_t value);
+                       uint64_t value, TmemAllocMode mode);
 
 /**
  * tmem_index_erase: remove a key, and the nodes that get empty by that

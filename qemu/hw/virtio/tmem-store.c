@@ -1,466 +1,667 @@
 /*
- * Page store of the virtio-tmem device
+ * Page store of the virtio-tmem device: what its users call
  *
- *   pool -> radix tree of objects -> radix tree of indexes -> entry -> bytes
- *
- * Trees and bytes live in one arena, so that all that a guest can make the
- * store hold counts against its limit; pools are a fixed table.
- *
- * Rules: one lock covers everything here; it is never held while compressing,
- * decompressing or touching a caller's page, which a guest may own and the
- * host may have swapped out. Counters change under the lock, with what they
- * count.
+ * tmem-store-internal.h has the structure and the order of the locks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "hw/virtio/tmem-store.h"
-#include "tmem-store-alloc.h"
-#include "tmem-store-codec.h"
-#include "tmem-store-index.h"
+#include "qemu/atomic.h"
+#include "tmem-store-internal.h"
 
 /*
- * The value of an index: what is kept for one page.
- *
- *   63        handle        16 | 15      length      3 | 2    kind     0
- *   63     word of a same-filled page, signed        3 | 2 ENTRY_INLINE 0
- *
- * The kind is a TmemKind. A same-filled page whose word fits in 61 bits, as
- * most do, has it right here instead, and no bytes in the arena.
+ * How often a put that finds no room drops ephemeral pages and tries again, and
+ * how many of them each time. What they leave free need not fit the new page.
  */
-#define ENTRY_KIND_MASK 7
-#define ENTRY_INLINE 4
-#define ENTRY_WORD_SHIFT 3
-#define ENTRY_LEN_SHIFT 3
-#define ENTRY_LEN_MASK 0x1fff
-#define ENTRY_HANDLE_SHIFT 16
+#define EVICT_ATTEMPTS 8
+#define EVICT_PAGES 8
 
-G_STATIC_ASSERT(ENTRY_HANDLE_SHIFT + TMEM_HANDLE_BITS <= 64);
-G_STATIC_ASSERT(TMEM_PAGE_SIZE <= ENTRY_LEN_MASK);
-G_STATIC_ASSERT(TMEM_PAGE_SIZE <= TMEM_MAX_OBJECT);
-
-typedef struct TmemPool {
-    bool in_use;
-    uint32_t id;
-    TmemIndex objects;      /* object -> TmemIndex of its pages */
-    uint64_t pages;
-    uint64_t bytes_stored;
-} TmemPool;
-
-struct TmemStore {
-    GMutex lock;            /* protects everything below */
-    TmemArena arena;
-    TmemPool pools[TMEM_MAX_POOLS];   /* by id % TMEM_MAX_POOLS */
-    unsigned num_pools;
-    uint32_t next_pool;     /* next id to try; ids come back after 2^32 */
-    TmemStoreStats stats;   /* but bytes_used, which the arena knows */
-};
-
-TmemStore *tmem_store_new(uint64_t limit, GError **errp)
+static bool size_is_valid(uint64_t min_size, uint64_t max_size,
+                          bool hugepages, GError **errp)
 {
-    TmemStore *store;
-
-    if (limit < TMEM_STORE_MIN_LIMIT) {
+    if (max_size < TMEM_STORE_MIN_LIMIT) {
         g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
                     "a page store of %" PRIu64 " bytes is too small, it takes "
-                    "at least %d", limit, TMEM_STORE_MIN_LIMIT);
-        return NULL;
-    }
-    store = g_new0(TmemStore, 1);
-    if (!tmem_arena_init(&store->arena, limit - sizeof(*store), errp)) {
-        g_free(store);
-        return NULL;
-    }
-    g_mutex_init(&store->lock);
-    store->stats.limit = limit;
-    store->next_pool = 1;
-    return store;
-}
-
-void tmem_store_free(TmemStore *store)
-{
-    if (store) {
-        tmem_arena_destroy(&store->arena);
-        g_mutex_clear(&store->lock);
-        g_free(store);
-    }
-}
-
-uint64_t tmem_store_capacity(TmemStore *store)
-{
-    /*
-     * A block holds 16 raw pages. The nodes above 64 pages each come to a
-     * 63rd of the pages, 128 of them to a block: one block in 504. Two blocks
-     * are for the upper ends of the trees and what is left of the division.
-     */
-    return (store->arena.num_blocks - 2) * UINT64_C(16) * 504 / 505;
-}
-
-static TmemPool *pool_find(TmemStore *store, uint32_t id)
-{
-    TmemPool *pool = &store->pools[id % TMEM_MAX_POOLS];
-
-    return pool->in_use && pool->id == id ? pool : NULL;
-}
-
-static unsigned entry_kind(uint64_t entry)
-{
-    return entry & ENTRY_KIND_MASK;
-}
-
-static unsigned entry_len(uint64_t entry)
-{
-    return entry >> ENTRY_LEN_SHIFT & ENTRY_LEN_MASK;
-}
-
-/* What is kept for a coded page, or 0 when there is no room. */
-static uint64_t entry_new(TmemStore *store, const TmemCoded *coded)
-{
-    TmemHandle handle;
-
-    if (coded->kind == TMEM_KIND_SAME) {
-        int64_t word;
-
-        memcpy(&word, coded->data, sizeof(word));
-        if (word >= INT64_MIN >> ENTRY_WORD_SHIFT &&
-            word <= INT64_MAX >> ENTRY_WORD_SHIFT) {
-            return (uint64_t)word << ENTRY_WORD_SHIFT | ENTRY_INLINE;
-        }
-    }
-
-    handle = tmem_arena_alloc(&store->arena, coded->len);
-    if (!handle) {
-        return 0;
-    }
-    memcpy(tmem_arena_ptr(&store->arena, handle), coded->data, coded->len);
-    return handle << ENTRY_HANDLE_SHIFT | coded->len << ENTRY_LEN_SHIFT |
-           coded->kind;
-}
-
-/* Copy what was kept into @buf, of TMEM_PAGE_SIZE bytes, for the codec. */
-static TmemCoded entry_read(TmemStore *store, uint64_t entry, void *buf)
-{
-    TmemCoded coded = { .data = buf };
-
-    if (entry_kind(entry) == ENTRY_INLINE) {
-        int64_t word = (int64_t)entry >> ENTRY_WORD_SHIFT;
-
-        coded.kind = TMEM_KIND_SAME;
-        coded.len = sizeof(word);
-        memcpy(buf, &word, sizeof(word));
-    } else {
-        coded.kind = entry_kind(entry);
-        coded.len = entry_len(entry);
-        memcpy(buf,
-               tmem_arena_ptr(&store->arena, entry >> ENTRY_HANDLE_SHIFT),
-               coded.len);
-    }
-    return coded;
-}
-
-static void entry_free(TmemStore *store, uint64_t entry)
-{
-    if (entry_kind(entry) != ENTRY_INLINE) {
-        tmem_arena_free(&store->arena, entry >> ENTRY_HANDLE_SHIFT);
-    }
-}
-
-/* Count a page that came (@delta 1) or went (@delta -1). */
-static void entry_count(TmemStore *store, TmemPool *pool, uint64_t entry,
-                        int delta)
-{
-    unsigned kind = entry_kind(entry);
-    int64_t bytes = kind == ENTRY_INLINE ? 0 : entry_len(entry);
-
-    pool->pages += delta;
-    pool->bytes_stored += bytes * delta;
-    store->stats.pages += delta;
-    store->stats.bytes_stored += bytes * delta;
-    if (kind == ENTRY_INLINE || kind == TMEM_KIND_SAME) {
-        store->stats.same_filled += delta;
-    } else if (kind == TMEM_KIND_RAW) {
-        store->stats.raw += delta;
-    }
-}
-
-static uint64_t *page_lookup(TmemStore *store, TmemPool *pool,
-                             uint64_t object, uint64_t index)
-{
-    uint64_t *pages = tmem_index_lookup(&store->arena, pool->objects, object);
-
-    return pages ? tmem_index_lookup(&store->arena, *pages, index) : NULL;
-}
-
-static bool page_insert(TmemStore *store, TmemPool *pool, uint64_t object,
-                        uint64_t index, uint64_t entry)
-{
-    TmemArena *arena = &store->arena;
-    TmemIndex *pages = tmem_index_lookup(arena, pool->objects, object);
-    TmemIndex first = 0;
-
-    if (pages) {
-        return tmem_index_insert(arena, pages, index, entry);
-    }
-    if (!tmem_index_insert(arena, &first, index, entry)) {
+                    "at least %d", max_size, TMEM_STORE_MIN_LIMIT);
         return false;
     }
-    if (!tmem_index_insert(arena, &pool->objects, object, first)) {
-        tmem_index_erase(arena, &first, index);
+    if (hugepages && max_size < TMEM_STORE_MIN_HUGE_LIMIT) {
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "a page store of %" PRIu64 " bytes is too small for huge "
+                    "pages, they take at least %d", max_size,
+                    TMEM_STORE_MIN_HUGE_LIMIT);
+        return false;
+    }
+    if (min_size > max_size) {
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "the least size, %" PRIu64 " bytes, must not be more than "
+                    "the largest, %" PRIu64 " bytes", min_size, max_size);
         return false;
     }
     return true;
 }
 
-typedef struct DropWalk {
+static bool config_is_valid(const TmemStoreConfig *config, GError **errp)
+{
+    if (!size_is_valid(config->min_size, config->max_size, config->hugepages,
+                       errp)) {
+        return false;
+    }
+    if (config->compression == TMEM_COMPRESSION_ZSTD &&
+        !tmem_codec_has_zstd()) {
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "this build has no zstd, compression is lz4 or none");
+        return false;
+    }
+    if (config->level < 0 || config->level > TMEM_ZSTD_LEVEL_MAX) {
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "a compression level of %d is not possible, it is from 1 "
+                    "to %d (0: the default)", config->level,
+                    TMEM_ZSTD_LEVEL_MAX);
+        return false;
+    }
+    return true;
+}
+
+static uint64_t arena_limit(uint64_t limit)
+{
+    return limit > sizeof(TmemStore) ? limit - sizeof(TmemStore) : 0;
+}
+
+TmemStore *tmem_store_new(const TmemStoreConfig *config, GError **errp)
+{
+    TmemArenaConfig arena = {
+        .limit = arena_limit(config->max_size),
+        .span = arena_limit(config->span),
+        .lock_memory = config->lock_memory,
+        .hugepages = config->hugepages,
+    };
     TmemStore *store;
-    TmemPool *pool;
-} DropWalk;
 
-static void drop_page(uint64_t entry, void *opaque)
-{
-    DropWalk *walk = opaque;
-
-    entry_count(walk->store, walk->pool, entry, -1);
-    entry_free(walk->store, entry);
+    if (!config_is_valid(config, errp)) {
+        return NULL;
+    }
+    /* Not g_new0(): shards have cache lines of their own. */
+    store = aligned_alloc(__alignof__(TmemStore), sizeof(TmemStore));
+    g_assert(store);
+    memset(store, 0, sizeof(*store));
+    if (!tmem_arena_init(&store->arena, &arena, errp)) {
+        free(store);
+        return NULL;
+    }
+    store->codec.compression = config->compression;
+    store->codec.level = config->level;
+    store->pool_quota = config->pool_quota;
+    store->max_size = config->max_size;
+    store->min_size = config->min_size;
+    store->limit = config->max_size;
+    store->cause = TMEM_LIMIT_MAX;
+    store->next_pool = 1;
+    store->cold_age = TMEM_COLD_AGE;
+    g_mutex_init(&store->size_lock);
+    g_mutex_init(&store->pools_lock);
+    g_mutex_init(&store->lru_lock);
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        g_mutex_init(&store->shards[s].lock);
+    }
+    return store;
 }
 
-static void drop_object(uint64_t pages, void *opaque)
+void tmem_store_free(TmemStore *store)
 {
-    DropWalk *walk = opaque;
-
-    tmem_index_erase_range(&walk->store->arena, &pages, 0, UINT64_MAX,
-                           drop_page, walk);
+    if (!store) {
+        return;
+    }
+    tmem_arena_destroy(&store->arena);
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        g_mutex_clear(&store->shards[s].lock);
+    }
+    g_mutex_clear(&store->lru_lock);
+    g_mutex_clear(&store->pools_lock);
+    g_mutex_clear(&store->size_lock);
+    free(store);
 }
 
-/* The tree at @pages lost keys and is now @rest: maybe nothing. */
-static void pages_changed(TmemStore *store, TmemPool *pool, uint64_t object,
-                          TmemIndex *pages, TmemIndex rest)
+uint64_t tmem_store_capacity(TmemStore *store)
 {
-    if (rest) {
-        *pages = rest;
-    } else {
-        tmem_index_erase(&store->arena, &pool->objects, object);
+    size_t block_size = store->arena.block_size;
+    uint64_t blocks;
+
+    g_mutex_lock(&store->size_lock);
+    blocks = arena_limit(store->max_size) / (block_size + sizeof(TmemBlock));
+    g_mutex_unlock(&store->size_lock);
+    /*
+     * The nodes above 64 pages each come to a 63rd of the pages, and are an
+     * eighth of the size: one block in 504. Upper ends of the trees, and what
+     * is left of the division: three blocks.
+     */
+    return blocks > 3 ? (blocks - 3) * (block_size / TMEM_PAGE_SIZE) * 504 / 505
+                      : 0;
+}
+
+/* Called with size_lock held. */
+static void store_apply_limit(TmemStore *store, uint64_t limit)
+{
+    store->limit = MIN(MAX(limit, store->min_size), store->max_size);
+    tmem_arena_set_limit(&store->arena, arena_limit(store->limit),
+                         arena_limit(store->max_size));
+}
+
+bool tmem_store_set_size(TmemStore *store, uint64_t min_size,
+                         uint64_t max_size, GError **errp)
+{
+    /* It was rounded down to whole blocks. */
+    uint64_t span = sizeof(*store) + tmem_arena_span(&store->arena) +
+                    store->arena.block_size;
+
+    if (!size_is_valid(min_size, max_size,
+                       store->arena.block_size == TMEM_HUGE_BLOCK_SIZE,
+                       errp)) {
+        return false;
+    }
+    g_mutex_lock(&store->size_lock);
+    if (max_size > store->max_size && max_size > span) {
+        g_mutex_unlock(&store->size_lock);
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "a size of %" PRIu64 " bytes is not possible, the address "
+                    "space of this store ends at %" PRIu64, max_size, span);
+        return false;
+    }
+    store->min_size = min_size;
+    store->max_size = max_size;
+    store_apply_limit(store, store->cause == TMEM_LIMIT_MAX ? max_size
+                                                             : store->limit);
+    g_mutex_unlock(&store->size_lock);
+    return true;
+}
+
+void tmem_store_set_limit(TmemStore *store, uint64_t limit,
+                          TmemLimitCause cause)
+{
+    g_mutex_lock(&store->size_lock);
+    store->cause = cause;
+    store_apply_limit(store, limit);
+    g_mutex_unlock(&store->size_lock);
+}
+
+/* The shard's part of each pool begins and ends with the pool. */
+static void shards_set_pool(TmemStore *store, uint32_t slot, uint32_t id,
+                            unsigned flags)
+{
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        TmemShard *shard = &store->shards[s];
+
+        g_mutex_lock(&shard->lock);
+        shard->pools[slot] = (TmemPool) { .id = id, .flags = flags };
+        g_mutex_unlock(&shard->lock);
     }
 }
 
-/* Take a page off the index whose bytes are freed already. */
-static void page_forget(TmemStore *store, TmemPool *pool, uint64_t object,
-                        uint64_t index)
-{
-    TmemIndex *pages = tmem_index_lookup(&store->arena, pool->objects, object);
-    TmemIndex rest = *pages;
-
-    tmem_index_erase(&store->arena, &rest, index);
-    pages_changed(store, pool, object, pages, rest);
-}
-
-/* Drop pages of one object. Returns how many. */
-static uint64_t pages_drop(TmemStore *store, TmemPool *pool, uint64_t object,
-                           uint64_t first, uint64_t last)
-{
-    TmemArena *arena = &store->arena;
-    TmemIndex *pages = tmem_index_lookup(arena, pool->objects, object);
-    DropWalk walk = { store, pool };
-    uint64_t before = pool->pages;
-    TmemIndex rest;
-
-    if (!pages) {
-        return 0;
-    }
-    rest = *pages;
-    tmem_index_erase_range(arena, &rest, first, last, drop_page, &walk);
-    pages_changed(store, pool, object, pages, rest);
-    return before - pool->pages;
-}
-
-int tmem_store_pool_create(TmemStore *store, uint32_t *pool)
+int tmem_store_pool_create(TmemStore *store, unsigned flags, uint32_t *pool)
 {
     int ret = -ENOSPC;
 
-    g_mutex_lock(&store->lock);
+    g_mutex_lock(&store->pools_lock);
     if (store->num_pools < TMEM_MAX_POOLS) {
         uint32_t id = store->next_pool;
 
-        while (id == 0 || store->pools[id % TMEM_MAX_POOLS].in_use) {
+        while (id == 0 || store->pools[id % TMEM_MAX_POOLS].id) {
             id++;
         }
-        store->pools[id % TMEM_MAX_POOLS] = (TmemPool) {
-            .in_use = true,
-            .id = id,
-        };
+        store->pools[id % TMEM_MAX_POOLS] = (TmemPoolSlot) { id, flags };
+        shards_set_pool(store, id % TMEM_MAX_POOLS, id, flags);
         store->num_pools++;
         store->next_pool = id + 1;
         *pool = id;
         ret = 0;
     }
-    g_mutex_unlock(&store->lock);
+    g_mutex_unlock(&store->pools_lock);
     return ret;
 }
 
 int64_t tmem_store_pool_destroy(TmemStore *store, uint32_t pool)
 {
-    int64_t ret = -EINVAL;
-    TmemPool *p;
+    TmemPoolSlot *info = &store->pools[pool % TMEM_MAX_POOLS];
+    int64_t pages = 0;
 
-    g_mutex_lock(&store->lock);
-    p = pool_find(store, pool);
-    if (p) {
-        DropWalk walk = { store, p };
-
-        ret = p->pages;
-        tmem_index_erase_range(&store->arena, &p->objects, 0, UINT64_MAX,
-                               drop_object, &walk);
-        store->stats.flushes += ret;
-        store->num_pools--;
-        p->in_use = false;
+    g_mutex_lock(&store->pools_lock);
+    if (!pool || info->id != pool) {
+        g_mutex_unlock(&store->pools_lock);
+        return -EINVAL;
     }
-    g_mutex_unlock(&store->lock);
-    return ret;
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        TmemShard *shard = &store->shards[s];
+        TmemPool *p = &shard->pools[pool % TMEM_MAX_POOLS];
+
+        g_mutex_lock(&shard->lock);
+        pages += p->pages;
+        shard->counts.flushes += p->pages;
+        tmem_pool_drop(store, shard, p);
+        p->id = 0;
+        g_mutex_unlock(&shard->lock);
+    }
+    info->id = 0;
+    store->num_pools--;
+    g_mutex_unlock(&store->pools_lock);
+    return pages;
 }
 
 bool tmem_store_pool_exists(TmemStore *store, uint32_t pool)
 {
+    TmemShard *shard = &store->shards[0];
     bool ret;
 
-    g_mutex_lock(&store->lock);
-    ret = pool_find(store, pool) != NULL;
-    g_mutex_unlock(&store->lock);
+    g_mutex_lock(&shard->lock);
+    ret = tmem_pool_find(shard, pool) != NULL;
+    g_mutex_unlock(&shard->lock);
     return ret;
 }
 
-/* Put what tmem_codec_encode() made. Called with the lock held. */
-static int put_coded(TmemStore *store, TmemPool *pool, uint64_t object,
-                     uint64_t index, const TmemCoded *coded)
+/* Puts and gets of this thread, one counter each: they may come in turns. */
+static __thread unsigned put_calls, get_calls;
+
+/* One call in TMEM_HISTOGRAM_SAMPLE of each thread: its time, else 0. */
+static int64_t latency_start(unsigned *calls)
 {
-    uint64_t *slot = page_lookup(store, pool, object, index);
+    struct timespec now;
+
+    if ((*calls)++ % TMEM_HISTOGRAM_SAMPLE) {
+        return 0;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* The bucket of what started then, or -1: it was not timed. */
+static int latency_bucket(int64_t start)
+{
+    struct timespec now;
+    uint64_t ns;
+
+    if (!start) {
+        return -1;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec - start;
+    /* g_bit_storage(0) is 1 */
+    ns >>= 8;
+    return MIN(ns ? g_bit_storage(ns) : 0, TMEM_HISTOGRAM_BUCKETS - 1);
+}
+
+/* What the pool has in all shards, roughly, as others put meanwhile. */
+static uint64_t pool_pages(TmemStore *store, uint32_t slot)
+{
+    uint64_t pages = 0;
+
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        TmemShard *shard = &store->shards[s];
+
+        g_mutex_lock(&shard->lock);
+        pages += shard->pools[slot].pages;
+        g_mutex_unlock(&shard->lock);
+    }
+    return pages;
+}
+
+typedef struct PutRequest {
+    TmemShard *shard;
+    uint32_t pool;
+    uint64_t object;
+    uint64_t index;
+    TmemCoded coded;
+    TmemAllocMode mode;
+} PutRequest;
+
+/* An entry for the page of the request, or 0: there is no room. */
+static uint64_t put_make_entry(TmemStore *store, const PutRequest *put,
+                               const TmemPool *pool)
+{
+    uint64_t entry = tmem_entry_new(store, &put->coded, put->mode);
+    uint64_t node;
+
+    if (!entry || !(pool->flags & TMEM_POOL_EPHEMERAL)) {
+        return entry;
+    }
+    node = tmem_lru_add(store, entry, put->pool, put->object, put->index,
+                        put->mode);
+    if (!node && tmem_entry_kind(entry) != ENTRY_INLINE) {
+        tmem_arena_free(&store->arena, tmem_entry_handle(entry));
+    }
+    return node;
+}
+
+/* Undo put_make_entry(), for an entry that was never counted. */
+static void put_free_entry(TmemStore *store, uint64_t entry)
+{
+    if (tmem_entry_kind(entry) == ENTRY_NODE) {
+        entry = tmem_lru_del(store, entry);
+    }
+    if (tmem_entry_kind(entry) != ENTRY_INLINE) {
+        tmem_arena_free(&store->arena, tmem_entry_handle(entry));
+    }
+}
+
+/* Returns 0, -ENOSPC or -EINVAL. Called with the lock of the shard held. */
+static int put_locked(TmemStore *store, const PutRequest *put)
+{
+    TmemShard *shard = put->shard;
+    TmemPool *pool = tmem_pool_find(shard, put->pool);
+    uint64_t key = tmem_shard_key(put->index);
+    uint64_t *slot;
     uint64_t entry;
 
-    /* The old copy goes first: it may be the room, and it must not stay. */
-    if (slot) {
-        entry_count(store, pool, *slot, -1);
-        entry_free(store, *slot);
+    if (!pool) {
+        return -EINVAL;
     }
-    entry = entry_new(store, coded);
-    if (entry && slot) {
-        *slot = entry;
-    } else if (slot) {
-        page_forget(store, pool, object, index);
-    } else if (entry && !page_insert(store, pool, object, index, entry)) {
-        entry_free(store, entry);
+    /* The old copy goes first: it may be the room, and it must not stay. */
+    slot = tmem_page_lookup(store, pool, put->object, key);
+    if (slot) {
+        tmem_entry_drop(store, shard, pool, *slot);
+    }
+    entry = put_make_entry(store, put, pool);
+    if (slot) {
+        if (entry) {
+            *slot = entry;
+        } else {
+            /* Its place must not be empty in the tree: give it to be erased. */
+            *slot = ENTRY_INLINE;
+            tmem_entry_count(shard, pool, ENTRY_INLINE, 1);
+            tmem_pages_drop(store, shard, pool, put->object, key, key);
+        }
+    } else if (entry &&
+               !tmem_page_insert(store, pool, put->object, key, entry,
+                                 put->mode)) {
+        put_free_entry(store, entry);
         entry = 0;
     }
-
     if (!entry) {
-        store->stats.rejected_puts++;
         return -ENOSPC;
     }
-    entry_count(store, pool, entry, 1);
-    store->stats.puts++;
+    if (tmem_entry_kind(entry) == ENTRY_NODE) {
+        shard->counts.ephemeral++;
+        entry = *tmem_lru_entry(store, entry);
+    }
+    tmem_entry_count(shard, pool, entry, 1);
     return 0;
+}
+
+static bool put_make_room(TmemStore *store)
+{
+    unsigned n = 0;
+
+    if (tmem_reserve_trim(&store->arena)) {
+        return true;
+    }
+
+    while (n < EVICT_PAGES && tmem_lru_evict(store)) {
+        n++;
+    }
+    return n > 0;
+}
+
+/* Whether a page that the pool does not have yet would be one too many. */
+static bool put_over_quota(TmemStore *store, const PutRequest *put)
+{
+    TmemShard *shard = put->shard;
+    TmemPool *pool;
+    bool there = false;
+
+    if (!store->pool_quota || put->mode == TMEM_ALLOC_RESERVED ||
+        pool_pages(store, put->pool % TMEM_MAX_POOLS) < store->pool_quota) {
+        return false;
+    }
+    g_mutex_lock(&shard->lock);
+    pool = tmem_pool_find(shard, put->pool);
+    if (pool) {
+        there = tmem_page_lookup(store, pool, put->object,
+                                 tmem_shard_key(put->index)) != NULL;
+    }
+    g_mutex_unlock(&shard->lock);
+    return pool && !there;
+}
+
+/*
+ * Lock a shard for a put, get or flush. Mutexes are not fair: maintenance,
+ * which unlocks and locks again, has to be told that someone waits.
+ */
+static void shard_lock(TmemShard *shard)
+{
+    if (!g_mutex_trylock(&shard->lock)) {
+        qatomic_inc(&shard->waiting);
+        g_mutex_lock(&shard->lock);
+        qatomic_dec(&shard->waiting);
+    }
+}
+
+static int put_coded(TmemStore *store, const PutRequest *put, int64_t start)
+{
+    TmemShard *shard = put->shard;
+    unsigned attempts = 0;
+    int bucket = -1;
+    int ret;
+
+    if (put_over_quota(store, put)) {
+        ret = -ENOSPC;
+        shard_lock(shard);
+    } else {
+        for (;;) {
+            shard_lock(shard);
+            ret = put_locked(store, put);
+            if (ret != -ENOSPC || attempts++ == EVICT_ATTEMPTS) {
+                break;
+            }
+            g_mutex_unlock(&shard->lock);
+            if (!put_make_room(store)) {
+                shard_lock(shard);
+                break;
+            }
+        }
+    }
+    bucket = latency_bucket(start);
+    shard->counts.puts += ret == 0;
+    shard->counts.rejected_puts += ret == -ENOSPC;
+    if (ret == 0 && bucket >= 0) {
+        shard->counts.put_histogram[bucket]++;
+    }
+    g_mutex_unlock(&shard->lock);
+    return ret;
+}
+
+static int put_page(TmemStore *store, uint32_t pool, uint64_t object,
+                    uint64_t index, const void *page, TmemAllocMode mode)
+{
+    int64_t start = latency_start(&put_calls);
+    PutRequest put = {
+        .shard = &store->shards[tmem_shard_of(object,
+                                              index >> TMEM_CLUSTER_BITS)],
+        .pool = pool,
+        .object = object,
+        .index = index,
+        .mode = mode,
+    };
+
+    put.coded = tmem_codec_encode(&store->codec, page);
+    return put_coded(store, &put, start);
 }
 
 int tmem_store_put(TmemStore *store, uint32_t pool, uint64_t object,
                    uint64_t index, const void *page)
 {
-    TmemCoded coded = tmem_codec_encode(page);
-    int ret = -EINVAL;
-    TmemPool *p;
+    return put_page(store, pool, object, index, page, TMEM_ALLOC_GROW);
+}
 
-    g_mutex_lock(&store->lock);
-    p = pool_find(store, pool);
-    if (p) {
-        ret = put_coded(store, p, object, index, &coded);
-    }
-    g_mutex_unlock(&store->lock);
+int tmem_store_put_reserved(TmemStore *store, uint32_t pool, uint64_t object,
+                            uint64_t index, const void *page)
+{
+    int ret = put_page(store, pool, object, index, page, TMEM_ALLOC_RESERVED);
+
+    tmem_reserve_sub(&store->arena, 1, true);
     return ret;
+}
+
+unsigned tmem_store_reserve(TmemStore *store, unsigned puts)
+{
+    return tmem_reserve_add(&store->arena, puts);
+}
+
+void tmem_store_unreserve(TmemStore *store, unsigned puts)
+{
+    tmem_reserve_sub(&store->arena, puts, false);
 }
 
 int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
                    uint64_t index, void *page)
 {
-    void *buf = tmem_codec_scratch();
+    TmemShard *shard = &store->shards[tmem_shard_of(
+        object, index >> TMEM_CLUSTER_BITS)];
+    int64_t start = latency_start(&get_calls);
+    TmemHandle pinned = 0;
     TmemCoded coded;
     int ret = -EINVAL;
     TmemPool *p;
 
-    g_mutex_lock(&store->lock);
-    p = pool_find(store, pool);
+    shard_lock(shard);
+    p = tmem_pool_find(shard, pool);
     if (p) {
-        uint64_t *slot = page_lookup(store, p, object, index);
+        uint64_t *slot = tmem_page_lookup(store, p, object,
+                                          tmem_shard_key(index));
 
         if (slot) {
-            coded = entry_read(store, *slot, buf);
-            store->stats.gets++;
+            pinned = tmem_entry_pin(store, shard, *slot, &coded);
+            if (tmem_entry_kind(*slot) == ENTRY_NODE) {
+                tmem_lru_touch(store, *slot);
+            } else if (tmem_entry_kind(*slot) != ENTRY_INLINE) {
+                *slot &= ~ENTRY_AGE_MASK;
+            }
+            shard->gets++;
             ret = 0;
         } else {
-            store->stats.misses++;
+            shard->misses++;
             ret = -ENOENT;
         }
     }
-    g_mutex_unlock(&store->lock);
-    return ret == 0 ? tmem_codec_decode(&coded, page) : ret;
+    g_mutex_unlock(&shard->lock);
+    if (ret == 0) {
+        int bucket;
+
+        ret = tmem_codec_decode(&coded, page);
+        bucket = latency_bucket(start);
+        if (pinned || bucket >= 0) {
+            shard_lock(shard);
+            if (pinned) {
+                tmem_entry_unpin(store, shard, pinned);
+            }
+            if (bucket >= 0) {
+                shard->counts.get_histogram[bucket]++;
+            }
+            g_mutex_unlock(&shard->lock);
+        }
+    }
+    return ret;
+}
+
+/*
+ * The keys of an object's indexes from @first to @last that are in the shard
+ * of the @n-th cluster, counted from the first. Returns false: none.
+ */
+static bool shard_range(uint64_t first, uint64_t last, unsigned n,
+                        uint64_t *first_key, uint64_t *last_key)
+{
+    uint64_t begin = first >> TMEM_CLUSTER_BITS;
+    uint64_t end = last >> TMEM_CLUSTER_BITS;
+    uint64_t cluster_mask = (1u << TMEM_CLUSTER_BITS) - 1;
+    uint64_t last_cluster;
+
+    if (end - begin < n) {
+        return false;
+    }
+    last_cluster = end - (end - begin - n) % TMEM_NUM_SHARDS;
+    *first_key = tmem_shard_key(n ? (begin + n) << TMEM_CLUSTER_BITS : first);
+    *last_key = tmem_shard_key(last_cluster == end ?
+                               last : last_cluster << TMEM_CLUSTER_BITS |
+                                      cluster_mask);
+    return true;
 }
 
 int64_t tmem_store_flush(TmemStore *store, uint32_t pool, uint64_t object,
                          uint64_t first, uint64_t last)
 {
-    int64_t ret = -EINVAL;
-    TmemPool *p;
+    uint64_t first_key, last_key;
+    int64_t pages = 0;
 
-    g_mutex_lock(&store->lock);
-    p = pool_find(store, pool);
-    if (p && first <= last) {
-        ret = pages_drop(store, p, object, first, last);
-        store->stats.flushes += ret;
+    if (first > last) {
+        return -EINVAL;
     }
-    g_mutex_unlock(&store->lock);
-    return ret;
+    for (unsigned n = 0; n < TMEM_NUM_SHARDS && pages >= 0 &&
+         shard_range(first, last, n, &first_key, &last_key); n++) {
+        TmemShard *shard = &store->shards[tmem_shard_of(
+            object, (first >> TMEM_CLUSTER_BITS) + n)];
+        TmemPool *p;
+
+        shard_lock(shard);
+        p = tmem_pool_find(shard, pool);
+        if (!p) {
+            pages = -EINVAL;
+        } else {
+            uint64_t dropped = tmem_pages_drop(store, shard, p, object,
+                                               first_key, last_key);
+
+            shard->counts.flushes += dropped;
+            pages += dropped;
+        }
+        g_mutex_unlock(&shard->lock);
+    }
+    return pages;
+}
+
+/*
+ * Free all at once, or one by one where someone is reading. Called with all
+ * shards locked: then nobody has a handle but those in the pins.
+ */
+static void store_drop_all(TmemStore *store)
+{
+    unsigned num_pins = 0;
+
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        num_pins += store->shards[s].num_pins;
+    }
+    if (num_pins == 0) {
+        g_mutex_lock(&store->lru_lock);
+        tmem_arena_reset(&store->arena);
+        store->lru_newest = 0;
+        store->lru_oldest = 0;
+        g_mutex_unlock(&store->lru_lock);
+        return;
+    }
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        for (unsigned i = 0; i < TMEM_MAX_POOLS; i++) {
+            tmem_pool_drop(store, &store->shards[s],
+                           &store->shards[s].pools[i]);
+        }
+    }
+    tmem_reserve_drop(&store->arena);
 }
 
 void tmem_store_reset(TmemStore *store)
 {
-    g_mutex_lock(&store->lock);
-    tmem_arena_reset(&store->arena);
+    g_mutex_lock(&store->pools_lock);
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        g_mutex_lock(&store->shards[s].lock);
+    }
+    store_drop_all(store);
+    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
+        TmemShard *shard = &store->shards[s];
+
+        memset(shard->pools, 0, sizeof(shard->pools));
+        shard->counts.pages = 0;
+        shard->counts.bytes_stored = 0;
+        shard->counts.same_filled = 0;
+        shard->counts.raw = 0;
+        shard->counts.zstd = 0;
+        shard->counts.ephemeral = 0;
+        g_mutex_unlock(&shard->lock);
+    }
     memset(store->pools, 0, sizeof(store->pools));
     store->num_pools = 0;
-    store->stats.pages = 0;
-    store->stats.bytes_stored = 0;
-    store->stats.same_filled = 0;
-    store->stats.raw = 0;
-    g_mutex_unlock(&store->lock);
-}
-
-void tmem_store_get_stats(TmemStore *store, TmemStoreStats *stats)
-{
-    g_mutex_lock(&store->lock);
-    *stats = store->stats;
-    stats->bytes_used = sizeof(*store) + tmem_arena_bytes(&store->arena);
-    g_mutex_unlock(&store->lock);
-}
-
-static int compare_pool_ids(const void *a, const void *b)
-{
-    const TmemPoolStats *left = a;
-    const TmemPoolStats *right = b;
-
-    return left->id < right->id ? -1 : left->id > right->id;
-}
-
-unsigned tmem_store_get_pools(TmemStore *store, TmemPoolStats *pools)
-{
-    unsigned num = 0;
-
-    g_mutex_lock(&store->lock);
-    for (unsigned i = 0; i < TMEM_MAX_POOLS; i++) {
-        const TmemPool *pool = &store->pools[i];
-
-        if (pool->in_use) {
-            pools[num++] = (TmemPoolStats) {
-                pool->id, pool->pages, pool->bytes_stored
-            };
-        }
-    }
-    g_mutex_unlock(&store->lock);
-    qsort(pools, num, sizeof(*pools), compare_pool_ids);
-    return num;
+    g_mutex_unlock(&store->pools_lock);
 }

@@ -10,29 +10,85 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-tmem.h"
 
+static void hmp_print_pressure(Monitor *mon, const TmemPressureStatus *pressure)
+{
+    if (!pressure->path) {
+        monitor_printf(mon, "  pressure: off\n");
+    } else if (pressure->error) {
+        monitor_printf(mon, "  pressure: %s\n", pressure->error);
+    } else if (pressure->has_permille) {
+        monitor_printf(mon, "  pressure: %" PRId64 " permille in %s\n",
+                       pressure->permille, pressure->path);
+    } else {
+        monitor_printf(mon, "  pressure: not known yet from %s\n",
+                       pressure->path);
+    }
+}
+
+/* The boundary below which so many percent of the calls were; 0: no call */
+static uint64_t latency_percentile(const TmemLatency *latency, unsigned percent)
+{
+    const uint64List *bound = latency->boundaries;
+    const uint64List *bin;
+    uint64_t total = 0, seen = 0, value = 0;
+
+    for (bin = latency->bins; bin; bin = bin->next) {
+        total += bin->value;
+    }
+    for (bin = latency->bins; bin && seen * 100 < total * percent;
+         bin = bin->next) {
+        seen += bin->value;
+        value = bound ? bound->value : value;
+        bound = bound ? bound->next : NULL;
+    }
+    return value;
+}
+
+static void hmp_print_latency(Monitor *mon, const char *what,
+                              const TmemLatency *latency)
+{
+    monitor_printf(mon, "  %s: half of them below %" PRIu64 " ns, 99 %% below %"
+                   PRIu64 " ns\n", what, latency_percentile(latency, 50),
+                   latency_percentile(latency, 99));
+}
+
 static void hmp_print_tmem(Monitor *mon, const TmemInfo *info)
 {
     const TmemPoolInfoList *elem;
 
     monitor_printf(mon, "%s:\n", info->path);
-    monitor_printf(mon, "  limit: %" PRIu64 " bytes\n", info->limit);
-    monitor_printf(mon, "  used: %" PRIu64 " bytes\n", info->bytes_used);
+    monitor_printf(mon, "  limit: %" PRIu64 " bytes (%s), from %" PRIu64
+                   " to %" PRIu64 "\n", info->limit,
+                   TmemLimitReason_str(info->limit_reason), info->min_size,
+                   info->max_size);
+    hmp_print_pressure(mon, info->pressure);
+    monitor_printf(mon, "  target: %" PRIu64 " pages\n", info->target_pages);
+    monitor_printf(mon, "  used: %" PRIu64 " bytes, %" PRIu64 " of them "
+                   "metadata, %" PRIu64 " reclaimable\n", info->bytes_used,
+                   info->bytes_metadata, info->bytes_reclaimable);
     monitor_printf(mon, "  stored: %" PRIu64 " bytes in %" PRIu64 " pages (%"
-                   PRIu64 " same-filled, %" PRIu64 " raw)\n",
+                   PRIu64 " same-filled, %" PRIu64 " raw, %" PRIu64 " zstd, %"
+                   PRIu64 " ephemeral)\n",
                    info->bytes_stored, info->pages, info->same_filled_pages,
-                   info->raw_pages);
+                   info->raw_pages, info->zstd_pages, info->ephemeral_pages);
     monitor_printf(mon, "  puts: %" PRIu64 ", rejected: %" PRIu64 "\n",
                    info->puts, info->rejected_puts);
     monitor_printf(mon, "  gets: %" PRIu64 ", misses: %" PRIu64 "\n",
                    info->gets, info->misses);
-    monitor_printf(mon, "  flushes: %" PRIu64 "\n", info->flushes);
+    monitor_printf(mon, "  flushes: %" PRIu64 ", evicted: %" PRIu64 "\n",
+                   info->flushes, info->evicted);
+    monitor_printf(mon, "  recompressed: %" PRIu64 ", moved: %" PRIu64 "\n",
+                   info->recompressed, info->moved);
+    hmp_print_latency(mon, "put", info->put_latency);
+    hmp_print_latency(mon, "get", info->get_latency);
     monitor_printf(mon, "  requests: %" PRIu64 ", invalid: %" PRIu64 "\n",
                    info->requests, info->invalid_requests);
     monitor_printf(mon, "  notifications: %" PRIu64 "\n", info->notifications);
     for (elem = info->pools; elem; elem = elem->next) {
         monitor_printf(mon, "  pool %" PRIu32 ": %" PRIu64 " bytes in %" PRIu64
-                       " pages\n", elem->value->id, elem->value->bytes_stored,
-                       elem->value->pages);
+                       " pages%s\n", elem->value->id,
+                       elem->value->bytes_stored, elem->value->pages,
+                       elem->value->ephemeral ? ", ephemeral" : "");
     }
 }
 

@@ -8,6 +8,124 @@
 #include "hw/virtio/virtio-tmem.h"
 #include "qapi/qapi-commands-tmem.h"
 
+char *virtio_tmem_get_path(VirtIOTMEM *tmem)
+{
+    Object *proxy = OBJECT(tmem)->parent;
+
+    /* Users know the PCI proxy, if there is one, and not what is inside it */
+    if (!object_dynamic_cast(proxy, TYPE_DEVICE)) {
+        proxy = OBJECT(tmem);
+    }
+    return object_get_canonical_path(proxy);
+}
+
+TmemLimitReason virtio_tmem_limit_reason(const TmemStoreStats *stats)
+{
+    switch (stats->cause) {
+    case TMEM_LIMIT_MAX:
+        return TMEM_LIMIT_REASON_MAX;
+    case TMEM_LIMIT_PRESSURE:
+        return TMEM_LIMIT_REASON_PRESSURE;
+    case TMEM_LIMIT_HOLD:
+        return TMEM_LIMIT_REASON_HOLD;
+    case TMEM_LIMIT_GROWING:
+        return TMEM_LIMIT_REASON_GROWING;
+    case TMEM_LIMIT_MIN:
+        return TMEM_LIMIT_REASON_MIN;
+    }
+    g_assert_not_reached();
+}
+
+static TmemPressureStatus *virtio_tmem_get_pressure(VirtIOTMEM *tmem)
+{
+    TmemPressureStatus *pressure = g_new0(TmemPressureStatus, 1);
+    TmemPressureInfo info;
+
+    /* Its strings become those of the result */
+    tmem_worker_get_pressure(tmem->worker, &info);
+    pressure->path = info.path;
+    pressure->trigger = info.trigger;
+    pressure->has_permille = info.permille >= 0;
+    pressure->permille = MAX(info.permille, 0);
+    pressure->error = info.error;
+    return pressure;
+}
+
+static TmemLatency *virtio_tmem_get_latency(const uint64_t *histogram)
+{
+    TmemLatency *latency = g_new0(TmemLatency, 1);
+    uint64List **boundaries = &latency->boundaries;
+    uint64List **bins = &latency->bins;
+    int i;
+
+    for (i = 0; i < TMEM_HISTOGRAM_BUCKETS; i++) {
+        QAPI_LIST_APPEND(bins, histogram[i]);
+        if (i < TMEM_HISTOGRAM_BUCKETS - 1) {
+            QAPI_LIST_APPEND(boundaries, UINT64_C(1) << (i + 8));
+        }
+    }
+    return latency;
+}
+
+static TmemPoolInfoList *virtio_tmem_get_pools(VirtIOTMEM *tmem)
+{
+    g_autofree TmemPoolStats *pools = g_new(TmemPoolStats, TMEM_MAX_POOLS);
+    unsigned int n = tmem_store_get_pools(tmem->store, pools);
+    TmemPoolInfoList *list = NULL;
+    TmemPoolInfoList **tail = &list;
+    int i;
+
+    for (i = 0; i < n; i++) {
+        TmemPoolInfo *pool = g_new0(TmemPoolInfo, 1);
+
+        pool->id = pools[i].id;
+        pool->ephemeral = pools[i].ephemeral;
+        pool->pages = pools[i].pages;
+        pool->bytes_stored = pools[i].bytes_stored;
+        QAPI_LIST_APPEND(tail, pool);
+    }
+    return list;
+}
+
+static TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
+{
+    TmemInfo *info = g_new0(TmemInfo, 1);
+    TmemStoreStats stats;
+
+    tmem_store_get_stats(tmem->store, &stats);
+    info->path = virtio_tmem_get_path(tmem);
+    info->max_size = stats.max_size;
+    info->min_size = stats.min_size;
+    info->limit = stats.limit;
+    info->limit_reason = virtio_tmem_limit_reason(&stats);
+    info->pressure = virtio_tmem_get_pressure(tmem);
+    info->target_pages = tmem->target_pages;
+    info->bytes_used = stats.bytes_used;
+    info->bytes_stored = stats.bytes_stored;
+    info->bytes_metadata = stats.bytes_metadata;
+    info->bytes_reclaimable = stats.bytes_reclaimable;
+    info->pages = stats.pages;
+    info->same_filled_pages = stats.same_filled;
+    info->raw_pages = stats.raw;
+    info->zstd_pages = stats.zstd;
+    info->ephemeral_pages = stats.ephemeral;
+    info->puts = stats.puts;
+    info->rejected_puts = stats.rejected_puts;
+    info->gets = stats.gets;
+    info->misses = stats.misses;
+    info->flushes = stats.flushes;
+    info->evicted = stats.evicted;
+    info->recompressed = stats.recompressed;
+    info->moved = stats.moved;
+    info->put_latency = virtio_tmem_get_latency(stats.put_histogram);
+    info->get_latency = virtio_tmem_get_latency(stats.get_histogram);
+    info->requests = tmem->requests;
+    info->invalid_requests = tmem->invalid_requests;
+    info->notifications = tmem->notifications;
+    info->pools = virtio_tmem_get_pools(tmem);
+    return info;
+}
+
 static int virtio_tmem_add_info(Object *obj, void *opaque)
 {
     TmemInfoList ***tail = opaque;

@@ -9,7 +9,8 @@
  *    in ring order, before the next one: the order that the spec promises.
  *  - A page payload may be changed by the guest at any time; only the store
  *    reads it, and copes.
- *  - All of this runs under the BQL.
+ *  - All of this runs under the BQL. The store's worker does not: it schedules
+ *    limit_bh when the limit has changed, and nothing else.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,6 +20,8 @@
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-tmem.h"
+#include "qapi/visitor.h"
 #include "hw/qdev-properties.h"
 #include "hw/virtio/virtio-tmem.h"
 #include "migration/vmstate.h"
@@ -38,6 +41,23 @@ QEMU_BUILD_BUG_ON(1 << VIRTIO_TMEM_PAGE_SHIFT != TMEM_PAGE_SIZE);
  */
 #define VIRTIO_TMEM_REQUEST_BUDGET 64
 
+/*
+ * The guest hears of a new target at most once a second, and not at all when it
+ * differs by less than a 16th: it may have thousands of pages to write back for
+ * each, and must not be driven to and fro by the noise of the limit.
+ */
+#define VIRTIO_TMEM_TARGET_INTERVAL_MS 1000
+#define VIRTIO_TMEM_TARGET_SHARE 16
+
+/* A target that asks for nothing */
+#define VIRTIO_TMEM_NO_TARGET INT64_MAX
+
+/*
+ * Reservations that one queue can have: enough for what a driver puts between
+ * two requests for more, and they cost some time and 22 KiB each.
+ */
+#define VIRTIO_TMEM_MAX_RESERVATIONS 64
+
 /* The indexes of a put or get, or the ranges of a flush, as the guest sent */
 typedef union VirtIOTMEMList {
     uint64_t index[VIRTIO_TMEM_MAX_PAGES];
@@ -46,6 +66,7 @@ typedef union VirtIOTMEMList {
 
 /* One request while it is served: all values in host byte order */
 typedef struct VirtIOTMEMReq {
+    VirtIOTMEMQueue *queue;
     VirtQueueElement *elem;
     uint8_t type;
     uint8_t flags;
@@ -93,11 +114,13 @@ static uint8_t virtio_tmem_pool_create(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     if (req->count || req->pool || req->object) {
         return VIRTIO_TMEM_S_INVALID;
     }
-    if (tmem_store_pool_create(tmem->store, &pool) < 0) {
+    if (tmem_store_pool_create(tmem->store,
+                               req->flags & VIRTIO_TMEM_FLAG_EPHEMERAL ?
+                               TMEM_POOL_EPHEMERAL : 0, &pool) < 0) {
         return VIRTIO_TMEM_S_REJECTED;
     }
     resp->value = cpu_to_le64(pool);
-    trace_virtio_tmem_pool_create(tmem, pool);
+    trace_virtio_tmem_pool_create(tmem, pool, req->flags);
     return VIRTIO_TMEM_S_OK;
 }
 
@@ -118,6 +141,18 @@ static uint8_t virtio_tmem_pool_destroy(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     return VIRTIO_TMEM_S_OK;
 }
 
+/* Store one page, under a reservation of the queue if the request says so */
+static int virtio_tmem_put_page(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                uint64_t index, const void *page)
+{
+    if (req->flags & VIRTIO_TMEM_FLAG_RESERVED) {
+        req->queue->reservations--;
+        return tmem_store_put_reserved(tmem->store, req->pool, req->object,
+                                       index, page);
+    }
+    return tmem_store_put(tmem->store, req->pool, req->object, index, page);
+}
+
 static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
                                struct virtio_tmem_resp *resp)
 {
@@ -126,7 +161,9 @@ static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     uint32_t done = 0;
     int i;
 
-    if (!tmem_store_pool_exists(tmem->store, req->pool)) {
+    if (!tmem_store_pool_exists(tmem->store, req->pool) ||
+        ((req->flags & VIRTIO_TMEM_FLAG_RESERVED) &&
+         req->count > req->queue->reservations)) {
         return VIRTIO_TMEM_S_INVALID;
     }
     iov_cursor_advance(&c, sizeof(struct virtio_tmem_req) +
@@ -138,8 +175,7 @@ static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
             iov_to_buf(c.iov, c.num, c.offset, bounce, TMEM_PAGE_SIZE);
             page = bounce;
         }
-        if (!tmem_store_put(tmem->store, req->pool, req->object,
-                            req->list.index[i], page)) {
+        if (!virtio_tmem_put_page(tmem, req, req->list.index[i], page)) {
             done |= 1u << i;
         }
         iov_cursor_advance(&c, TMEM_PAGE_SIZE);
@@ -235,6 +271,31 @@ static uint8_t virtio_tmem_flush(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     return VIRTIO_TMEM_S_OK;
 }
 
+static void virtio_tmem_set_reservations(VirtIOTMEMQueue *q, uint32_t wanted)
+{
+    TmemStore *store = q->tmem->store;
+
+    if (wanted > q->reservations) {
+        q->reservations += tmem_store_reserve(store, wanted - q->reservations);
+    } else {
+        tmem_store_unreserve(store, q->reservations - wanted);
+        q->reservations = wanted;
+    }
+}
+
+static uint8_t virtio_tmem_reserve(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
+{
+    if (req->pool || req->object) {
+        return VIRTIO_TMEM_S_INVALID;
+    }
+    virtio_tmem_set_reservations(req->queue,
+                                 MIN(req->count, VIRTIO_TMEM_MAX_RESERVATIONS));
+    trace_virtio_tmem_reserve(tmem, virtio_get_queue_index(req->queue->vq),
+                              req->count, req->queue->reservations);
+    /* How many there are now is in every response */
+    return VIRTIO_TMEM_S_OK;
+}
+
 static uint8_t virtio_tmem_stats(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
 {
     struct virtio_tmem_stats out;
@@ -282,6 +343,9 @@ static bool virtio_tmem_req_shape(VirtIOTMEM *tmem, const VirtIOTMEMReq *req,
     case VIRTIO_TMEM_REQ_FLUSH:
         *list_size = req->count * sizeof(req->list.range[0]);
         return req->count > 0 && req->count <= VIRTIO_TMEM_MAX_RANGES;
+    case VIRTIO_TMEM_REQ_RESERVE:
+        return virtio_vdev_has_feature(VIRTIO_DEVICE(tmem),
+                                       VIRTIO_TMEM_F_RESERVE);
     case VIRTIO_TMEM_REQ_STATS:
         *in_size = sizeof(struct virtio_tmem_stats);
         return virtio_vdev_has_feature(VIRTIO_DEVICE(tmem),
@@ -289,6 +353,21 @@ static bool virtio_tmem_req_shape(VirtIOTMEM *tmem, const VirtIOTMEMReq *req,
     default:
         return false;
     }
+}
+
+/* Flags that a request of this type may have, as features were negotiated */
+static uint8_t virtio_tmem_req_flags(VirtIOTMEM *tmem, uint8_t type)
+{
+    if (type == VIRTIO_TMEM_REQ_POOL_CREATE &&
+        virtio_vdev_has_feature(VIRTIO_DEVICE(tmem),
+                                VIRTIO_TMEM_F_EPHEMERAL)) {
+        return VIRTIO_TMEM_FLAG_EPHEMERAL;
+    }
+    if (type == VIRTIO_TMEM_REQ_PUT &&
+        virtio_vdev_has_feature(VIRTIO_DEVICE(tmem), VIRTIO_TMEM_F_RESERVE)) {
+        return VIRTIO_TMEM_FLAG_RESERVED;
+    }
+    return 0;
 }
 
 /*
@@ -312,8 +391,7 @@ static bool virtio_tmem_parse(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
     req->pool = le32_to_cpu(hdr.pool);
     req->object = le64_to_cpu(hdr.object);
 
-    /* Every flag belongs to a feature that this device does not offer yet */
-    if (req->flags ||
+    if ((req->flags & ~virtio_tmem_req_flags(tmem, req->type)) ||
         !virtio_tmem_req_shape(tmem, req, &list_size, &out_size, &in_size) ||
         req->out_size != sizeof(hdr) + list_size + out_size ||
         req->in_size < sizeof(struct virtio_tmem_resp) + in_size) {
@@ -348,6 +426,8 @@ static uint8_t virtio_tmem_execute(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
         return virtio_tmem_get(tmem, req, resp);
     case VIRTIO_TMEM_REQ_FLUSH:
         return virtio_tmem_flush(tmem, req, resp);
+    case VIRTIO_TMEM_REQ_RESERVE:
+        return virtio_tmem_reserve(tmem, req);
     case VIRTIO_TMEM_REQ_STATS:
         return virtio_tmem_stats(tmem, req);
     default:
@@ -366,6 +446,7 @@ static bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
     struct virtio_tmem_resp resp = { 0 };
     VirtIOTMEMReq req;
 
+    req.queue = q;
     req.elem = elem;
     req.payload_len = 0;
     req.out_size = iov_size(elem->out_sg, elem->out_num);
@@ -388,6 +469,8 @@ static bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
         trace_virtio_tmem_invalid(tmem, virtio_get_queue_index(q->vq),
                                   req.out_size, req.in_size);
     }
+
+    resp.reservations = cpu_to_le32(q->reservations);
 
     iov_from_buf(elem->in_sg, elem->in_num, 0, &resp, sizeof(resp));
     virtqueue_push(q->vq, elem, sizeof(resp) + req.payload_len);
@@ -459,6 +542,8 @@ static void virtio_tmem_set_status(VirtIODevice *vdev, uint8_t status)
         for (i = 0; i < tmem->num_queues; i++) {
             qemu_bh_schedule(tmem->queues[i].bh);
         }
+        timer_mod(tmem->target_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME));
     }
 }
 
@@ -469,9 +554,24 @@ static void virtio_tmem_reset(VirtIODevice *vdev)
 
     for (i = 0; i < tmem->num_queues; i++) {
         qemu_bh_cancel(tmem->queues[i].bh);
+        tmem->queues[i].reservations = 0;
     }
     tmem_store_reset(tmem->store);
+    timer_del(tmem->target_timer);
+    tmem->target_pages = VIRTIO_TMEM_NO_TARGET;
+    tmem->max_pages = tmem_store_capacity(tmem->store);
     trace_virtio_tmem_reset(tmem);
+}
+
+static void virtio_tmem_queue_reset(VirtIODevice *vdev, uint32_t index)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+
+    /* The guest may name any queue that the transport could have */
+    if (index < tmem->num_queues) {
+        qemu_bh_cancel(tmem->queues[index].bh);
+        virtio_tmem_set_reservations(&tmem->queues[index], 0);
+    }
 }
 
 static void virtio_tmem_get_config(VirtIODevice *vdev, uint8_t *config_data)
@@ -480,9 +580,12 @@ static void virtio_tmem_get_config(VirtIODevice *vdev, uint8_t *config_data)
     struct virtio_tmem_config config = {
         .page_shift = VIRTIO_TMEM_PAGE_SHIFT,
         .num_queues = cpu_to_le32(tmem->num_queues),
-        .max_pages = cpu_to_le64(tmem_store_capacity(tmem->store)),
+        .max_pages = cpu_to_le64(tmem->max_pages),
     };
 
+    if (virtio_host_has_feature(vdev, VIRTIO_TMEM_F_TARGET)) {
+        config.target_pages = cpu_to_le64(tmem->target_pages);
+    }
     memcpy(config_data, &config, sizeof(config));
 }
 
@@ -492,46 +595,74 @@ static uint64_t virtio_tmem_get_features(VirtIODevice *vdev, uint64_t features,
     return features | VIRTIO_TMEM(vdev)->host_features;
 }
 
-TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
+/*
+ * Pages that the guest should hold: as many as the store has room for now, if
+ * they go on to compress as they do; no bound, below the limit.
+ */
+static uint64_t virtio_tmem_want_target(VirtIOTMEM *tmem)
 {
-    g_autofree TmemPoolStats *pools = g_new(TmemPoolStats, TMEM_MAX_POOLS);
-    TmemInfo *info = g_new0(TmemInfo, 1);
-    TmemPoolInfoList **tail = &info->pools;
-    Object *proxy = OBJECT(tmem)->parent;
     TmemStoreStats stats;
-    unsigned int i, n;
+    uint64_t pages;
 
     tmem_store_get_stats(tmem->store, &stats);
-    n = tmem_store_get_pools(tmem->store, pools);
-
-    /* Users know the PCI proxy, if there is one, and not what is inside it */
-    if (!object_dynamic_cast(proxy, TYPE_DEVICE)) {
-        proxy = OBJECT(tmem);
+    pages = stats.pages - stats.ephemeral;
+    if (stats.limit >= stats.bytes_used &&
+        (stats.limit >= stats.max_size || tmem->target_pages >= pages)) {
+        /* Nothing to give up, and nothing that was asked for before */
+        return VIRTIO_TMEM_NO_TARGET;
     }
-    info->path = object_get_canonical_path(proxy);
-    info->limit = stats.limit;
-    info->bytes_used = stats.bytes_used;
-    info->bytes_stored = stats.bytes_stored;
-    info->pages = stats.pages;
-    info->same_filled_pages = stats.same_filled;
-    info->raw_pages = stats.raw;
-    info->puts = stats.puts;
-    info->rejected_puts = stats.rejected_puts;
-    info->gets = stats.gets;
-    info->misses = stats.misses;
-    info->flushes = stats.flushes;
-    info->requests = tmem->requests;
-    info->invalid_requests = tmem->invalid_requests;
-    info->notifications = tmem->notifications;
-    for (i = 0; i < n; i++) {
-        TmemPoolInfo *pool = g_new0(TmemPoolInfo, 1);
+    return muldiv64(pages, MIN(stats.limit >> 12, UINT32_MAX),
+                    MAX(MIN(stats.bytes_used >> 12, UINT32_MAX), 1));
+}
 
-        pool->id = pools[i].id;
-        pool->pages = pools[i].pages;
-        pool->bytes_stored = pools[i].bytes_stored;
-        QAPI_LIST_APPEND(tail, pool);
+static void virtio_tmem_update_target(void *opaque)
+{
+    VirtIOTMEM *tmem = opaque;
+    VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
+    uint64_t want = virtio_tmem_want_target(tmem);
+    uint64_t old = tmem->target_pages;
+    uint64_t share = MAX(old, want) / VIRTIO_TMEM_TARGET_SHARE;
+
+    /* Until the driver is there, it has not heard of the old one either */
+    if (want == old || !(vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+        return;
     }
-    return info;
+    /* Noise, unless there is really something to be given up */
+    if (want + share > old && old + share > want &&
+        !tmem_store_over_limit(tmem->store)) {
+        return;
+    }
+    tmem->target_pages = want;
+    trace_virtio_tmem_target(tmem, old, want);
+    if (virtio_vdev_has_feature(vdev, VIRTIO_TMEM_F_TARGET)) {
+        virtio_notify_config(vdev);
+    }
+}
+
+static void virtio_tmem_limit_changed(void *opaque)
+{
+    VirtIOTMEM *tmem = opaque;
+    g_autofree char *path = virtio_tmem_get_path(tmem);
+    TmemStoreStats stats;
+
+    tmem_store_get_stats(tmem->store, &stats);
+    trace_virtio_tmem_limit(tmem, stats.limit, stats.bytes_used, stats.cause);
+    qapi_event_send_tmem_limit_changed(path, stats.limit,
+                                       virtio_tmem_limit_reason(&stats),
+                                       stats.bytes_used);
+    if (!timer_pending(tmem->target_timer)) {
+        timer_mod(tmem->target_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                  VIRTIO_TMEM_TARGET_INTERVAL_MS);
+    }
+}
+
+/* Called from the worker's thread */
+static void virtio_tmem_worker_notify(void *opaque)
+{
+    VirtIOTMEM *tmem = opaque;
+
+    qemu_bh_schedule(tmem->limit_bh);
 }
 
 static bool virtio_tmem_check_properties(VirtIOTMEM *tmem, Error **errp)
@@ -554,6 +685,13 @@ static bool virtio_tmem_check_properties(VirtIOTMEM *tmem, Error **errp)
                    VIRTIO_TMEM_MAX_SIZE_PROP, tmem->max_size, host_ram, ram);
         return false;
     }
+    if (tmem->min_size > tmem->max_size) {
+        error_setg(errp, "property '%s' is %" PRIu64 " bytes, it must not be "
+                   "more than '%s', %" PRIu64 " bytes",
+                   VIRTIO_TMEM_MIN_SIZE_PROP, tmem->min_size,
+                   VIRTIO_TMEM_MAX_SIZE_PROP, tmem->max_size);
+        return false;
+    }
     if (tmem->num_queues == VIRTIO_TMEM_AUTO_NUM_QUEUES) {
         tmem->num_queues = 1;
     }
@@ -566,19 +704,117 @@ static bool virtio_tmem_check_properties(VirtIOTMEM *tmem, Error **errp)
     return true;
 }
 
+static bool virtio_tmem_parse_compression(VirtIOTMEM *tmem,
+                                          TmemStoreConfig *config, Error **errp)
+{
+    static const char *const names[] = {
+        [TMEM_COMPRESSION_LZ4] = "lz4",
+        [TMEM_COMPRESSION_ZSTD] = "zstd",
+        [TMEM_COMPRESSION_NONE] = "none",
+    };
+    const char *name = tmem->compression ?: names[TMEM_COMPRESSION_LZ4];
+    int i;
+
+    for (i = 0; i < ARRAY_SIZE(names) && strcmp(name, names[i]); i++) {
+        continue;
+    }
+    if (i == ARRAY_SIZE(names)) {
+        error_setg(errp, "property '%s' is '%s', it must be lz4, zstd or none",
+                   VIRTIO_TMEM_COMPRESSION_PROP, name);
+        return false;
+    }
+    if (tmem->compression_level > TMEM_ZSTD_LEVEL_MAX) {
+        error_setg(errp, "property '%s' is %" PRIu32 ", it must be from 1 to "
+                   "%d, or 0 for the default", VIRTIO_TMEM_LEVEL_PROP,
+                   tmem->compression_level, TMEM_ZSTD_LEVEL_MAX);
+        return false;
+    }
+    if (tmem->compression_level && i != TMEM_COMPRESSION_ZSTD) {
+        error_setg(errp, "property '%s' is for %s=zstd only, not for %s",
+                   VIRTIO_TMEM_LEVEL_PROP, VIRTIO_TMEM_COMPRESSION_PROP, name);
+        return false;
+    }
+    config->compression = i;
+    config->level = tmem->compression_level;
+    return true;
+}
+
+static bool virtio_tmem_create_store(VirtIOTMEM *tmem, Error **errp)
+{
+    TmemStoreConfig config = {
+        .max_size = tmem->max_size,
+        .min_size = tmem->min_size,
+        /* max-size can be raised to all that could be given to it */
+        .span = qemu_get_host_physmem(),
+        .pool_quota = DIV_ROUND_UP(tmem->pool_quota, TMEM_PAGE_SIZE),
+        .lock_memory = tmem->lock_memory,
+        .hugepages = tmem->hugepages,
+    };
+    g_autoptr(GError) err = NULL;
+
+    if (!virtio_tmem_parse_compression(tmem, &config, errp)) {
+        return false;
+    }
+    tmem->store = tmem_store_new(&config, &err);
+    if (!tmem->store) {
+        error_setg(errp, "cannot make the page store: %s", err->message);
+        return false;
+    }
+    tmem->target_pages = VIRTIO_TMEM_NO_TARGET;
+    tmem->max_pages = tmem_store_capacity(tmem->store);
+    return true;
+}
+
+/* "auto" is a wish: without PSI there is a store, but no pressure to follow. */
+static bool virtio_tmem_create_worker(VirtIOTMEM *tmem, Error **errp)
+{
+    const char *pressure = tmem->pressure ?: "auto";
+    g_autoptr(GError) err = NULL;
+
+    tmem->worker = tmem_worker_new(tmem->store, pressure,
+                                   virtio_tmem_worker_notify, tmem, &err);
+    if (!tmem->worker && !strcmp(pressure, "auto")) {
+        warn_report("virtio-tmem: the page store will not follow the memory "
+                    "pressure of the host: %s", err->message);
+        g_clear_error(&err);
+        tmem->worker = tmem_worker_new(tmem->store, "off",
+                                       virtio_tmem_worker_notify, tmem, &err);
+    }
+    if (!tmem->worker) {
+        error_setg(errp, "property '%s': %s", VIRTIO_TMEM_PRESSURE_PROP,
+                   err->message);
+        return false;
+    }
+    return true;
+}
+
+static void virtio_tmem_destroy_store(VirtIOTMEM *tmem)
+{
+    /* In this order: the worker uses the store and schedules the bh */
+    tmem_worker_free(tmem->worker);
+    qemu_bh_delete(tmem->limit_bh);
+    timer_free(tmem->target_timer);
+    tmem_store_free(tmem->store);
+    tmem->worker = NULL;
+    tmem->store = NULL;
+}
+
 static void virtio_tmem_device_realize(DeviceState *dev, Error **errp)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOTMEM *tmem = VIRTIO_TMEM(dev);
-    g_autoptr(GError) err = NULL;
     int i;
 
-    if (!virtio_tmem_check_properties(tmem, errp)) {
+    if (!virtio_tmem_check_properties(tmem, errp) ||
+        !virtio_tmem_create_store(tmem, errp)) {
         return;
     }
-    tmem->store = tmem_store_new(tmem->max_size, &err);
-    if (!tmem->store) {
-        error_setg(errp, "cannot make the page store: %s", err->message);
+    tmem->limit_bh = qemu_bh_new_guarded(virtio_tmem_limit_changed, tmem,
+                                         &dev->mem_reentrancy_guard);
+    tmem->target_timer = timer_new_ms(QEMU_CLOCK_REALTIME,
+                                      virtio_tmem_update_target, tmem);
+    if (!virtio_tmem_create_worker(tmem, errp)) {
+        virtio_tmem_destroy_store(tmem);
         return;
     }
 
@@ -606,7 +842,52 @@ static void virtio_tmem_device_unrealize(DeviceState *dev)
     }
     g_free(tmem->queues);
     virtio_cleanup(vdev);
-    tmem_store_free(tmem->store);
+    virtio_tmem_destroy_store(tmem);
+}
+
+/* max-size and min-size: the store has them once the device is realized */
+static void virtio_tmem_get_size(Object *obj, Visitor *v, const char *name,
+                                 void *opaque, Error **errp)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(obj);
+    uint64_t *size = strcmp(name, VIRTIO_TMEM_MAX_SIZE_PROP) ? &tmem->min_size
+                                                             : &tmem->max_size;
+
+    visit_type_size(v, name, size, errp);
+}
+
+static void virtio_tmem_set_size(Object *obj, Visitor *v, const char *name,
+                                 void *opaque, Error **errp)
+{
+    VirtIOTMEM *tmem = VIRTIO_TMEM(obj);
+    uint64_t old_max = tmem->max_size, old_min = tmem->min_size;
+    uint64_t *size = strcmp(name, VIRTIO_TMEM_MAX_SIZE_PROP) ? &tmem->min_size
+                                                             : &tmem->max_size;
+    g_autoptr(GError) err = NULL;
+    uint64_t value;
+
+    if (!visit_type_size(v, name, &value, errp)) {
+        return;
+    }
+    *size = value;
+    if (!tmem->store) {
+        /* realize() will look at it */
+        return;
+    }
+    if (!virtio_tmem_check_properties(tmem, errp)) {
+        tmem->max_size = old_max;
+        tmem->min_size = old_min;
+        return;
+    }
+    if (!tmem_store_set_size(tmem->store, tmem->min_size, tmem->max_size,
+                             &err)) {
+        error_setg(errp, "property '%s': %s", name, err->message);
+        tmem->max_size = old_max;
+        tmem->min_size = old_min;
+        return;
+    }
+    tmem_worker_kick(tmem->worker);
+    virtio_tmem_limit_changed(tmem);
 }
 
 /* Until the pages of the store can move too, the VM must stay where it is. */
@@ -616,9 +897,21 @@ static const VMStateDescription vmstate_virtio_tmem = {
 };
 
 static const Property virtio_tmem_properties[] = {
-    DEFINE_PROP_SIZE(VIRTIO_TMEM_MAX_SIZE_PROP, VirtIOTMEM, max_size, 0),
     DEFINE_PROP_UINT32(VIRTIO_TMEM_NUM_QUEUES_PROP, VirtIOTMEM, num_queues,
                        VIRTIO_TMEM_AUTO_NUM_QUEUES),
+    DEFINE_PROP_STRING(VIRTIO_TMEM_COMPRESSION_PROP, VirtIOTMEM, compression),
+    DEFINE_PROP_UINT32(VIRTIO_TMEM_LEVEL_PROP, VirtIOTMEM, compression_level,
+                       0),
+    DEFINE_PROP_STRING(VIRTIO_TMEM_PRESSURE_PROP, VirtIOTMEM, pressure),
+    DEFINE_PROP_SIZE("pool-quota", VirtIOTMEM, pool_quota, 0),
+    DEFINE_PROP_BOOL("lock-memory", VirtIOTMEM, lock_memory, false),
+    DEFINE_PROP_BOOL("hugepages", VirtIOTMEM, hugepages, false),
+    DEFINE_PROP_BIT64("ephemeral", VirtIOTMEM, host_features,
+                      VIRTIO_TMEM_F_EPHEMERAL, true),
+    DEFINE_PROP_BIT64("reserve", VirtIOTMEM, host_features,
+                      VIRTIO_TMEM_F_RESERVE, true),
+    DEFINE_PROP_BIT64("target", VirtIOTMEM, host_features,
+                      VIRTIO_TMEM_F_TARGET, true),
     DEFINE_PROP_BIT64("stats", VirtIOTMEM, host_features,
                       VIRTIO_TMEM_F_STATS, true),
 };
@@ -629,6 +922,16 @@ static void virtio_tmem_class_init(ObjectClass *klass, void *data)
     VirtioDeviceClass *vdc = VIRTIO_DEVICE_CLASS(klass);
 
     device_class_set_props(dc, virtio_tmem_properties);
+    object_class_property_add(klass, VIRTIO_TMEM_MAX_SIZE_PROP, "size",
+                              virtio_tmem_get_size, virtio_tmem_set_size,
+                              NULL, NULL);
+    object_class_property_set_description(klass, VIRTIO_TMEM_MAX_SIZE_PROP,
+        "most memory that the page store may take (also at run time)");
+    object_class_property_add(klass, VIRTIO_TMEM_MIN_SIZE_PROP, "size",
+                              virtio_tmem_get_size, virtio_tmem_set_size,
+                              NULL, NULL);
+    object_class_property_set_description(klass, VIRTIO_TMEM_MIN_SIZE_PROP,
+        "memory that it may take under any pressure (also at run time)");
     dc->vmsd = &vmstate_virtio_tmem;
     dc->desc = "Transcendent memory: guest swap in compressed host memory";
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
@@ -639,6 +942,7 @@ static void virtio_tmem_class_init(ObjectClass *klass, void *data)
     vdc->get_features = virtio_tmem_get_features;
     vdc->set_status = virtio_tmem_set_status;
     vdc->reset = virtio_tmem_reset;
+    vdc->queue_reset = virtio_tmem_queue_reset;
 }
 
 static const TypeInfo virtio_tmem_info = {

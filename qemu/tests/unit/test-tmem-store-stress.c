@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "tmem-store-pages.h"
 
 /* The model: key -> seed of the page that a get must return. */
@@ -271,11 +272,12 @@ static void *worker_run(void *opaque)
 {
     Worker *w = opaque;
     uint64_t version[OWN_KEYS] = { 0 };
+    TmemStoreStats stats;
 
     for (uint64_t i = 1; i <= 20000; i++) {
         worker_step(w, version, i * THREADS + w->id);
         if (i % 64 == 0) {
-            stats_of(w->store);
+            tmem_store_get_stats(w->store, &stats);
         }
     }
     return NULL;
@@ -378,6 +380,144 @@ static void test_changing_source_is_never_lost(void)
     tmem_store_free(store);
 }
 
+/* Key n of a pool always holds the same page: whoever gets it can check it. */
+typedef struct Melee {
+    TmemStore *store;
+    uint32_t pools[2];      /* persistent, ephemeral; replaced by reset */
+    uint64_t seeds[4];      /* one for each thread */
+    int threads;
+    int stop;
+} Melee;
+
+#define MELEE_KEYS 2048
+
+static void melee_step(Melee *m, uint64_t random)
+{
+    uint32_t pool = qatomic_read(&m->pools[random % 2]);
+    uint64_t key = (random >> 8) % MELEE_KEYS;
+    TmemPoolStats pools[TMEM_MAX_POOLS];
+    TmemStoreStats stats;
+    Page page;
+    int ret;
+
+    switch ((random >> 32) % 16) {
+    case 0 ... 6:
+        page_of_version(&page, key, 1);
+        ret = tmem_store_put(m->store, pool, key % 3, key, &page);
+        g_assert_true(ret == 0 || ret == -ENOSPC || ret == -EINVAL);
+        break;
+    case 7 ... 12:
+        ret = tmem_store_get(m->store, pool, key % 3, key, &page);
+        g_assert_true(ret == 0 || ret == -ENOENT || ret == -EINVAL);
+        if (ret == 0) {
+            assert_is_version(&page, key, 1);
+        }
+        break;
+    case 13:
+        tmem_store_flush(m->store, pool, key % 3, key, key + 31);
+        break;
+    case 14:
+        tmem_store_get_stats(m->store, &stats);
+        break;
+    default:
+        tmem_store_get_pools(m->store, pools);
+    }
+}
+
+static void *melee_run(void *opaque)
+{
+    Melee *m = opaque;
+    uint64_t random = m->seeds[g_atomic_int_add(&m->threads, 1)];
+
+    for (unsigned i = 0; i < 20000; i++) {
+        melee_step(m, next_random(&random));
+    }
+    return NULL;
+}
+
+/* The store's one maintenance thread, the limit's owner, and a walker. */
+static void *melee_maintain(void *opaque)
+{
+    Melee *m = opaque;
+    uint64_t random = m->seeds[g_atomic_int_add(&m->threads, 1)];
+    TmemWalk walk = { 0 };
+    TmemWalkPage found;
+
+    while (!qatomic_read(&m->stop)) {
+        tmem_store_set_limit(m->store, next_random(&random) % (4 * MIB),
+                             TMEM_LIMIT_PRESSURE);
+        tmem_store_maintain(m->store, next_random(&random) % 2000);
+        for (unsigned i = 0; i < 100; i++) {
+            int ret = tmem_store_walk(m->store, &walk, &found);
+
+            g_assert_cmpint(ret, >=, 0);
+            if (ret == 0) {
+                walk = (TmemWalk) { 0 };
+                break;
+            }
+            assert_is_version((Page *)found.page, found.index, 1);
+        }
+    }
+    return NULL;
+}
+
+static void melee_reset(Melee *m)
+{
+    uint32_t pool;
+
+    tmem_store_reset(m->store);
+    qatomic_set(&m->pools[0], pool_new(m->store));
+    g_assert_cmpint(tmem_store_pool_create(m->store, TMEM_POOL_EPHEMERAL,
+                                           &pool), ==, 0);
+    qatomic_set(&m->pools[1], pool);
+}
+
+static void run_melee(bool resets)
+{
+    TmemStoreConfig config = { .max_size = 4 * MIB };
+    TmemStore *store = tmem_store_new(&config, NULL);
+    uint64_t empty = stats_of(store).bytes_used;
+    Melee m = { .store = store };
+    GThread *threads[3], *maintain;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(m.seeds); i++) {
+        m.seeds[i] = test_seed();
+    }
+    melee_reset(&m);
+    maintain = g_thread_new("maintain", melee_maintain, &m);
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
+        threads[i] = g_thread_new("melee", melee_run, &m);
+    }
+    for (unsigned i = 0; resets && i < 200; i++) {
+        g_usleep(1000);
+        melee_reset(&m);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(threads); i++) {
+        g_thread_join(threads[i]);
+    }
+    qatomic_set(&m.stop, 1);
+    g_thread_join(maintain);
+    tmem_store_set_limit(store, 4 * MIB, TMEM_LIMIT_MAX);
+
+    tmem_store_pool_destroy(store, m.pools[0]);
+    tmem_store_pool_destroy(store, m.pools[1]);
+    g_assert_cmpuint(stats_of(store).pages, ==, 0);
+    g_assert_cmpuint(stats_of(store).bytes_used, ==, empty);
+    tmem_store_free(store);
+}
+
+/* inv. 1, 8: pages come, go, age, move and are dropped from all sides */
+static void test_all_at_once_keeps_every_page_right(void)
+{
+    run_melee(false);
+}
+
+/* inv. 8: a reset below all that leaves nothing behind */
+static void test_reset_meets_all_else(void)
+{
+    run_melee(true);
+}
+
 int main(int argc, char **argv)
 {
     test_init(argc, argv);
@@ -391,5 +531,9 @@ int main(int argc, char **argv)
                     test_threads_never_see_torn_pages);
     g_test_add_func("/tmem-store/stress/changing-source-is-never-lost",
                     test_changing_source_is_never_lost);
+    g_test_add_func("/tmem-store/stress/all-at-once-keeps-every-page-right",
+                    test_all_at_once_keeps_every_page_right);
+    g_test_add_func("/tmem-store/stress/reset-meets-all-else",
+                    test_reset_meets_all_else);
     return g_test_run();
 }

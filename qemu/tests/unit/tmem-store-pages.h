@@ -92,7 +92,8 @@ static inline void assert_is_version(const Page *page, uint64_t key,
 static inline TmemStore *store_new(uint64_t limit)
 {
     GError *err = NULL;
-    TmemStore *store = tmem_store_new(limit, &err);
+    TmemStoreConfig config = { .max_size = limit };
+    TmemStore *store = tmem_store_new(&config, &err);
 
     g_assert_no_error(err);
     g_assert_nonnull(store);
@@ -103,7 +104,7 @@ static inline uint32_t pool_new(TmemStore *store)
 {
     uint32_t pool;
 
-    g_assert_cmpint(tmem_store_pool_create(store, &pool), ==, 0);
+    g_assert_cmpint(tmem_store_pool_create(store, 0, &pool), ==, 0);
     return pool;
 }
 

@@ -8,6 +8,7 @@
 
 #include "hw/virtio/virtio.h"
 #include "hw/virtio/tmem-store.h"
+#include "hw/virtio/tmem-store-worker.h"
 #include "qapi/qapi-types-tmem.h"
 #include "qom/object.h"
 
@@ -16,7 +17,11 @@
 OBJECT_DECLARE_SIMPLE_TYPE(VirtIOTMEM, VIRTIO_TMEM)
 
 #define VIRTIO_TMEM_MAX_SIZE_PROP "max-size"
+#define VIRTIO_TMEM_MIN_SIZE_PROP "min-size"
 #define VIRTIO_TMEM_NUM_QUEUES_PROP "num-queues"
+#define VIRTIO_TMEM_COMPRESSION_PROP "compression"
+#define VIRTIO_TMEM_LEVEL_PROP "compression-level"
+#define VIRTIO_TMEM_PRESSURE_PROP "pressure"
 
 /* Value of num-queues that stands for "one for each vCPU" */
 #define VIRTIO_TMEM_AUTO_NUM_QUEUES UINT32_MAX
@@ -26,6 +31,8 @@ typedef struct VirtIOTMEMQueue {
     VirtQueue *vq;
     /* Goes on with a ring that one notification could not empty */
     QEMUBH *bh;
+    /* Puts that the guest may still make without being refused */
+    uint32_t reservations;
 } VirtIOTMEMQueue;
 
 /* All fields are protected by the BQL; the store locks itself. */
@@ -33,12 +40,27 @@ struct VirtIOTMEM {
     VirtIODevice parent_obj;
 
     /* properties */
-    uint64_t max_size;
+    uint64_t max_size;          /* these two: also at run time */
+    uint64_t min_size;
     uint32_t num_queues;
+    char *compression;
+    uint32_t compression_level;
+    char *pressure;
+    uint64_t pool_quota;
+    bool lock_memory;
+    bool hugepages;
     uint64_t host_features;
 
     VirtIOTMEMQueue *queues;
     TmemStore *store;
+    TmemWorker *worker;
+    /* Tells guest and monitors of a new limit, for the worker's thread */
+    QEMUBH *limit_bh;
+    /* Lowers or lifts target_pages, at most once in a while */
+    QEMUTimer *target_timer;
+    uint64_t target_pages;
+    /* Fixed between two resets, whatever max-size is set to meanwhile */
+    uint64_t max_pages;
 
     /* counters, since the device was created */
     uint64_t requests;
@@ -47,10 +69,15 @@ struct VirtIOTMEM {
 };
 
 /**
- * virtio_tmem_get_info: numbers of a device for query-tmem
+ * virtio_tmem_get_path: the QOM path that users know the device by
  *
- * Called with the BQL held. The caller frees with qapi_free_TmemInfo().
+ * The caller frees with g_free().
  */
-TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem);
+char *virtio_tmem_get_path(VirtIOTMEM *tmem);
+
+/**
+ * virtio_tmem_limit_reason: the limit's cause as QAPI has it
+ */
+TmemLimitReason virtio_tmem_limit_reason(const TmemStoreStats *stats);
 
 #endif
