@@ -212,7 +212,7 @@ static void info_tmem_shows_the_device(void *obj, void *data,
     g_assert_nonnull(strstr(text, "/machine/peripheral/" QTMEM_ID));
     g_assert_nonnull(strstr(text, "limit: 67108864 bytes"));
     g_assert_nonnull(strstr(text, "4096 bytes in 1 pages (0 same-filled, "
-                                  "1 raw)"));
+                                  "1 raw, 0 zstd, 0 ephemeral)"));
     g_assert_nonnull(strstr(text, pool_line));
     qtmem_stop(&t);
 }
@@ -349,6 +349,28 @@ static void bad_property_is_one_clear_line(void *obj, void *data,
         { "num-queues=0", { "num-queues", " 0,", "64" } },
         { "num-queues=65", { "num-queues", " 65,", "64" } },
         { "num-queues=4294967294", { "num-queues", "4294967294", "64" } },
+        { "min-size=67108865", { "min-size", "67108865", "67108864" } },
+        { "min-size=-1", { "min-size", "expects", "size" } },
+        { "compression=gzip",
+          { "compression", "'gzip'", "lz4, zstd or none" } },
+        { "compression=", { "compression", "''", "lz4, zstd or none" } },
+        { "compression=zstd,compression-level=20",
+          { "compression-level", " 20,", "19" } },
+        { "compression=zstd,compression-level=-1",
+          { "compression-level", "expects", "" } },
+        { "compression-level=3",
+          { "compression-level", "compression=zstd", "lz4" } },
+        { "pressure=/nonexistent/file",
+          { "pressure", "/nonexistent/file", "No such file" } },
+        { "pressure=/proc", { "pressure", "/proc", "irectory" } },
+        { "pressure=/proc/version", { "pressure", "/proc/version", "total" } },
+        { "pressure=", { "pressure", "", "" } },
+        { "pool-quota=some", { "pool-quota", "expects", "size" } },
+        { "lock-memory=maybe", { "lock-memory", "on", "off" } },
+        { "hugepages=2M", { "hugepages", "on", "off" } },
+        { "hugepages=on", { "huge", "67108864", "1073741824" } },
+        { "ephemeral=x", { "ephemeral", "on", "off" } },
+        { "target=x", { "target", "on", "off" } },
     };
     int i;
 

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "../libqtest.h"
 #include "qemu/bswap.h"
+#include "qemu/host-utils.h"
 #include "qemu/module.h"
 #include "qobject/qlist.h"
 #include "qgraph.h"
@@ -49,8 +50,8 @@ static void qtmem_setup(QTMEM *t)
 {
     uint64_t offered = qvirtio_get_features(t->vdev);
     /* Bits 0 to 23 belong to the device type */
-    uint64_t features = (offered & 0xffffff) | (1ull << VIRTIO_F_VERSION_1) |
-                        t->ring_features;
+    uint64_t features = (offered & 0xffffff & ~t->refused_features) |
+                        (1ull << VIRTIO_F_VERSION_1) | t->ring_features;
     int i;
 
     g_assert_cmphex(features & ~offered, ==, 0);
@@ -479,11 +480,17 @@ void qtmem_fault(QTMEM *t, const GByteArray *msg, size_t in_len)
     }
 }
 
-QTMEMReply qtmem_pool_create(QTMEM *t)
+QTMEMReply qtmem_pool_create_flags(QTMEM *t, uint8_t flags)
 {
     g_autoptr(GByteArray) msg = qtmem_msg(VIRTIO_TMEM_REQ_POOL_CREATE, 0, 0, 0);
 
+    msg->data[offsetof(struct virtio_tmem_req, flags)] = flags;
     return qtmem_send(t, msg, sizeof(struct virtio_tmem_resp));
+}
+
+QTMEMReply qtmem_pool_create(QTMEM *t)
+{
+    return qtmem_pool_create_flags(t, 0);
 }
 
 QTMEMReply qtmem_pool_destroy(QTMEM *t, uint32_t pool)
@@ -593,6 +600,14 @@ uint32_t qtmem_make_pool(QTMEM *t)
     return r.value;
 }
 
+uint32_t qtmem_make_ephemeral_pool(QTMEM *t)
+{
+    QTMEMReply r = qtmem_pool_create_flags(t, VIRTIO_TMEM_FLAG_EPHEMERAL);
+
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+    return r.value;
+}
+
 void qtmem_put_ok(QTMEM *t, uint32_t pool, uint64_t object, uint64_t index,
                   QTMEMKind kind, uint64_t seed)
 {
@@ -638,6 +653,55 @@ void qtmem_assert_absent(QTMEM *t, uint32_t pool, uint64_t object,
     g_assert_cmphex(r.failed, ==, 0);
 }
 
+uint64_t qtmem_put_range(QTMEM *t, uint32_t pool, uint64_t first,
+                          uint64_t count, QTMEMKind kind)
+{
+    g_autofree uint8_t *pages = g_malloc(VIRTIO_TMEM_MAX_PAGES *
+                                         QTMEM_PAGE_SIZE);
+    uint64_t index[VIRTIO_TMEM_MAX_PAGES];
+    uint64_t stored = 0, i, n;
+
+    while (count) {
+        QTMEMReply r;
+
+        n = MIN(count, VIRTIO_TMEM_MAX_PAGES);
+        for (i = 0; i < n; i++) {
+            index[i] = first + i;
+            qtmem_fill_page(pages + i * QTMEM_PAGE_SIZE, kind, first + i);
+        }
+        r = qtmem_put_many(t, pool, 0, index, n, pages);
+        g_assert_true(r.status == VIRTIO_TMEM_S_OK ||
+                      r.status == VIRTIO_TMEM_S_REJECTED);
+        stored += ctpop32(r.done);
+        first += n;
+        count -= n;
+    }
+    return stored;
+}
+
+void qtmem_assert_range(QTMEM *t, uint32_t pool, uint64_t first,
+                         uint64_t count, QTMEMKind kind)
+{
+    uint64_t index[VIRTIO_TMEM_MAX_PAGES];
+    uint64_t i, n;
+
+    while (count) {
+        QTMEMReply r;
+
+        n = MIN(count, VIRTIO_TMEM_MAX_PAGES);
+        for (i = 0; i < n; i++) {
+            index[i] = first + i;
+        }
+        r = qtmem_get_many(t, pool, 0, index, n);
+        g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+        for (i = 0; i < n; i++) {
+            qtmem_assert_page(r.payload + i * QTMEM_PAGE_SIZE, kind, first + i);
+        }
+        first += n;
+        count -= n;
+    }
+}
+
 static void *qvirtio_tmem_pci_get_driver(void *object, const char *interface)
 {
     QVirtioTMEMPCI *tmem_pci = object;
@@ -645,7 +709,7 @@ static void *qvirtio_tmem_pci_get_driver(void *object, const char *interface)
     if (!g_strcmp0(interface, "pci-device")) {
         return tmem_pci->pci_vdev.pdev;
     }
-    if (!g_strcmp0(interface, "virtio-tmem")) {
+    if (g_str_has_prefix(interface, "virtio-tmem")) {
         return &tmem_pci->tmem;
     }
     if (!g_strcmp0(interface, "virtio")) {
@@ -676,7 +740,8 @@ static void virtio_tmem_register_nodes(void)
         .devfn = QPCI_DEVFN(4, 0),
     };
     g_autofree char *device_opts = g_strdup_printf(
-        "id=%s,addr=04.0,max-size=%d,num-queues=%d",
+        /* Tests do not depend on what else the host has to do */
+        "id=%s,addr=04.0,max-size=%d,num-queues=%d,pressure=off",
         QTMEM_ID, QTMEM_MAX_SIZE, QTMEM_NUM_QUEUES);
     QOSGraphEdgeOptions opts = {
         .extra_device_opts = device_opts,
@@ -688,6 +753,8 @@ static void virtio_tmem_register_nodes(void)
     qos_node_produces("virtio-tmem-pci", "pci-device");
     qos_node_produces("virtio-tmem-pci", "virtio");
     qos_node_produces("virtio-tmem-pci", "virtio-tmem");
+    qos_node_produces("virtio-tmem-pci", "virtio-tmem-cost");
+    qos_node_produces("virtio-tmem-pci", "virtio-tmem-limit");
 }
 
 libqos_init(virtio_tmem_register_nodes);

@@ -31,7 +31,10 @@
 /* Room in guest memory for each direction of a request */
 #define QTMEM_AREA_SIZE  (256 * 1024)
 
-/* The node "virtio-tmem" */
+/*
+ * The nodes "virtio-tmem", "virtio-tmem-cost" and "virtio-tmem-limit": the same
+ * device, but qgraph has room for some 40 tests of a node only.
+ */
 typedef struct QVirtioTMEM {
     QVirtioDevice *vdev;
 } QVirtioTMEM;
@@ -67,6 +70,8 @@ typedef struct QTMEM {
     QVirtioDevice *vdev;
     QGuestAllocator *alloc;
     uint64_t ring_features;
+    /* Features of the device that qtmem_restart() leaves alone */
+    uint64_t refused_features;
     bool packed;
     /* Leave it to the test to set DRIVER_OK after qtmem_restart() */
     bool no_driver_ok;
@@ -181,6 +186,7 @@ void qtmem_fault(QTMEM *t, const GByteArray *msg, size_t in_len);
 
 /* Requests, without a word on whether they succeed */
 QTMEMReply qtmem_pool_create(QTMEM *t);
+QTMEMReply qtmem_pool_create_flags(QTMEM *t, uint8_t flags);
 QTMEMReply qtmem_pool_destroy(QTMEM *t, uint32_t pool);
 QTMEMReply qtmem_put(QTMEM *t, uint32_t pool, uint64_t object, uint64_t index,
                      const void *page);
@@ -217,6 +223,7 @@ void qtmem_fill_page(void *page, QTMEMKind kind, uint64_t seed);
 
 /* The common claims: each fails the test when it does not hold */
 uint32_t qtmem_make_pool(QTMEM *t);
+uint32_t qtmem_make_ephemeral_pool(QTMEM *t);
 void qtmem_put_ok(QTMEM *t, uint32_t pool, uint64_t object, uint64_t index,
                   QTMEMKind kind, uint64_t seed);
 void qtmem_assert_page(const uint8_t *got, QTMEMKind kind, uint64_t seed);
@@ -224,5 +231,19 @@ void qtmem_assert_holds(QTMEM *t, uint32_t pool, uint64_t object,
                         uint64_t index, QTMEMKind kind, uint64_t seed);
 void qtmem_assert_absent(QTMEM *t, uint32_t pool, uint64_t object,
                          uint64_t index);
+
+/**
+ * qtmem_put_range: put pages of object 0, in as few requests as it takes
+ *
+ * The seed of a page is its index. Returns: how many of them were stored.
+ */
+uint64_t qtmem_put_range(QTMEM *t, uint32_t pool, uint64_t first,
+                         uint64_t count, QTMEMKind kind);
+
+/**
+ * qtmem_assert_range: all that qtmem_put_range() has put is there
+ */
+void qtmem_assert_range(QTMEM *t, uint32_t pool, uint64_t first,
+                        uint64_t count, QTMEMKind kind);
 
 #endif
