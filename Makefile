@@ -4,9 +4,9 @@
 #
 # Variables: QEMU_SRC=<tree> LINUX_SRC=<tree>  build with your own sources,
 # which are only read;  T=<pattern>  run only the tests whose name matches;
-# JOBS=<n>;  V=1  show what the tools say.
+# JOBS=<n>;  V=1  show what the tools say;  FUZZ_SECONDS=<n>  how long to fuzz.
 
-export QEMU_SRC LINUX_SRC T JOBS V
+export QEMU_SRC LINUX_SRC T JOBS V FUZZ_SECONDS
 
 # One sub-build at a time, each with all the processors.
 .NOTPARALLEL:
@@ -59,9 +59,28 @@ check-static: ## only the checks that need no guest: style, sparse, headers
 	@scripts/deps.sh source qemu linux check spec
 	@tests/run tests/check-*.sh
 
+.PHONY: check-store
+check-store: qemu ## only the page store: unit tests, sanitizers, fuzzer
+	@scripts/deps.sh check
+	@scripts/build-qemu.sh $(shell sed -n '/^tests.unit/p' tests/qemu-targets)
+	@tests/run tests/qemu-store*.sh
+
+.PHONY: fuzz
+fuzz: qemu ## look for bugs in the page store: FUZZ_SECONDS=600
+	@scripts/deps.sh check
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-600} TIMEOUT=$$((FUZZ_SECONDS + 1200)) tests/run tests/qemu-store-fuzz.sh
+
 .PHONY: check-clean
 check-clean: ## all tests in an empty Debian 12, as .ci/run does
 	@.ci/run
+
+.PHONY: bench
+bench: ## measure the page store: table, JSON and plot in build/bench
+	@scripts/deps.sh source qemu demo
+	@scripts/build-qemu.sh tests/bench/tmem-store-bench
+	@mkdir -p build/bench
+	@build/qemu/tests/bench/tmem-store-bench --json build/bench/store.json
+	@scripts/bench-report.sh build/bench/store.json
 
 .PHONY: clean
 clean: ## remove what was built, keep the sources
