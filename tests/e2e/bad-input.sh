@@ -46,14 +46,26 @@ refused "num-queues=65" virtio-tmem-pci,max-size=64M,num-queues=65 'num-queues'
 refused "num-queues that is no number" virtio-tmem-pci,max-size=64M,num-queues=x 'num-queues'
 refused "a property that is none" virtio-tmem-pci,max-size=64M,size=1 "'?size'? ?not found|\.size"
 refused "no max-size" virtio-tmem-pci 'max-size'
-
-# Address space for half of the host's memory, and a store of three quarters
-out=$(ulimit -v $((host_kib / 2)) && run -device "virtio-tmem-pci,max-size=$((host_kib / 4 * 3))K") && rc=0 || rc=$?
-like "a store that cannot be allocated: one line" "$rc:$(wc -l <<<"$out"):$out" \
-	'^1:1:.*cannot make the page store: cannot reserve address space .*Cannot allocate memory'
+refused "min-size over max-size" virtio-tmem-pci,max-size=64M,min-size=65M \
+	'min-size.* 68157440 .*max-size.* 67108864 '
+refused "a compression that is none" virtio-tmem-pci,max-size=64M,compression=gzip \
+	"compression.*'gzip'.*lz4, zstd or none"
+refused "a level beyond all levels" \
+	virtio-tmem-pci,max-size=64M,compression=zstd,compression-level=20 'compression-level.* 20,.*1 to 19'
+refused "a level for lz4" virtio-tmem-pci,max-size=64M,compression-level=3 \
+	'compression-level.*compression=zstd'
+refused "pressure in a file that is not there" \
+	virtio-tmem-pci,max-size=64M,pressure=/nonexistent 'pressure.*/nonexistent.*No such file'
+refused "pressure in a file that has none" \
+	virtio-tmem-pci,max-size=64M,pressure=/proc/version 'pressure.*/proc/version'
+refused "pool-quota that is no number" virtio-tmem-pci,max-size=64M,pool-quota=x 'pool-quota'
+refused "huge pages for a small store" virtio-tmem-pci,max-size=64M,hugepages=on \
+	'67108864 .*huge pages.* 1073741824'
 
 # The same command with good values runs, until it is stopped.
-for good in max-size=1M max-size=64M,num-queues=64; do
+for good in max-size=1M max-size=64M,num-queues=64 \
+	max-size=64M,min-size=64M,pressure=off,compression=zstd,compression-level=19 \
+	max-size=64M,compression=none,pool-quota=1G,ephemeral=off,target=off; do
 	rc=0
 	# shellcheck disable=SC2086
 	out=$(timeout 3 "$QEMU" $VM_FIRMWARE -M q35 -accel tcg -nodefaults -display none \
