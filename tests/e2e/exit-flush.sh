@@ -63,7 +63,11 @@ replaced=$(jq '.return[0] | .puts - .flushes' <<<"$info")
 cmp_ok "every page that was put was removed" "$replaced" -ge 0
 cmp_ok "or replaced by a put, which is rare ($replaced)" "$replaced" -le \
 	"$(jq '.return[0].puts / 50 | floor' <<<"$info")"
-for pair in puts:puts rejected-puts:puts_rejected gets:gets requests:requests \
+# The driver serves gets from what it has staged or read ahead.
+is "host and driver agree: gets" "$(jq '.return[0].gets' <<<"$info")" \
+	$(($(vm_sum 'end[.].*[.]gets') + $(vm_sum 'end[.].*[.]ahead') -
+		$(vm_sum 'end[.].*[.]ahead_hits') - $(vm_sum 'end[.].*[.]staged_loads')))
+for pair in puts:puts rejected-puts:puts_rejected requests:requests \
 	notifications:notifications; do
 	is "host and driver agree: ${pair%:*}" "$(jq ".return[0].\"${pair%:*}\"" <<<"$info")" \
 		"$(vm_sum "end[.].*[.]${pair#*:}")"

@@ -22,10 +22,16 @@ struct virtio_tmem_pool;
 /* Counters of a device, in the order in which debugfs shows them */
 enum virtio_tmem_stat {
 	VT_STAT_PUTS,			/* pages the host has taken */
+	VT_STAT_PUTS_STAGED,		/* pages put without waiting for it */
 	VT_STAT_PUTS_REJECTED,		/* pages the host had no room for */
 	VT_STAT_PUTS_FAILED,		/* pages not put for another reason */
+	VT_STAT_STAGED_LOADS,		/* staged pages got back: no get */
+	VT_STAT_STAGED_FREES,		/* staged pages flushed: never put */
 	VT_STAT_GETS,			/* pages got back */
 	VT_STAT_GETS_FAILED,		/* pages that could not be got back */
+	VT_STAT_AHEAD,			/* pages read ahead */
+	VT_STAT_AHEAD_HITS,		/* of these: got */
+	VT_STAT_AHEAD_WASTED,		/* of these: never got */
 	VT_STAT_FLUSHES,		/* pages flushed */
 	VT_STAT_FLUSH_REQUESTS,		/* flush requests these travelled in */
 	VT_STAT_REQUESTS,		/* requests of all types */
@@ -81,7 +87,7 @@ struct virtio_tmem *virtio_tmem_pool_device(const struct virtio_tmem_pool *pool)
  * @index: the page's index in the pool
  * @page: a page that nobody writes to until this returns
  *
- * Waits for the host. May sleep, allocates nothing. Whatever it returns, an
+ * May wait for the host, and sleep; allocates nothing. Whatever it returns, an
  * older copy of the page is never got again.
  *
  * Return: 0; -ENOSPC when the host has no room; -EIO when the device is broken
@@ -96,7 +102,7 @@ int virtio_tmem_put(struct virtio_tmem_pool *pool, unsigned long index,
  * @index: the page's index in the pool
  * @page: where to; its contents are undefined unless 0 is returned
  *
- * Waits for the host. May sleep, allocates nothing.
+ * May wait for the host, and sleep; allocates nothing.
  *
  * Return: 0; -ENOENT when the host does not have the page; -EIO when the host
  * has lost its contents, the device is broken or answered nonsense; -ENODEV

@@ -2,138 +2,34 @@
 /*
  * Virtio transcendent memory (tmem) driver: device core.
  *
- * Turns puts, gets and flushes of the front ends into requests. The rules:
- *
- * - All operations on an index go through one queue, chosen by the index alone,
- *   and a queue has one request under way at a time, under its mutex. So they
- *   take effect on the host in the order in which they were called.
- * - A request uses memory that was allocated at probe, and no indirect
- *   descriptors: nothing here allocates in the put path. (The DMA API may map,
- *   and fail to, where the platform needs it; that is handled.)
- * - A flush only sets a bit. A worker collects the bits into range lists. It
- *   takes them, and sends them, under the mutex of the index's queue; a put
- *   clears the bit under the same mutex. So a late flush cannot hit a new page.
- * - The device is not trusted: lengths and statuses are checked, and every wait
- *   has an end. After a wait that was given up the device may still write to
- *   the buffers, so they (and the page) are kept until it has been reset.
+ * Probe and remove, pools, the worker that sends flushes which wait too long.
  */
 
 #include <linux/bitmap.h>
 #include <linux/debugfs.h>
-#include <linux/delay.h>
-#include <linux/kref.h>
-#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
-#include <linux/scatterlist.h>
+#include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/suspend.h>
-#include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
-#include <linux/workqueue.h>
 
-#include <uapi/linux/virtio_tmem.h>
-
-#include "virtio_tmem.h"
-
-/*
- * Indexes of one cluster share a queue. The same as SWAP_SLOTS_CACHE_SIZE: a
- * CPU takes that many neighbouring slots at a time, whether the swap area gives
- * each CPU larger clusters of its own (SWP_SOLIDSTATE) or not (virtio-blk).
- */
-#define VT_CLUSTER_SHIFT	6
-#define VT_CLUSTER_SIZE		BIT(VT_CLUSTER_SHIFT)
-
-/* A cluster has at most this many separate ranges: every other page */
-#define VT_CLUSTER_MAX_RANGES	(VT_CLUSTER_SIZE / 2)
-
-/* How long a flush may wait for company */
-#define VT_FLUSH_DELAY_MS	5
-
-/*
- * Waiting: spin for as long as a put or get takes a host that is not busy, then
- * nap, first shortly and then for longer. The end is counted in naps and not in
- * time: when the host stops all vCPUs for a minute, that is one nap.
- */
-#define VT_SPINS		1000
-#define VT_SHORT_NAPS		100	/* of 100 us; the others of 10 ms */
-#define VT_NAPS_PER_SECOND	100
-
-/*
- * Giving up loses every page that the host holds, so it is for a device that is
- * surely dead. One that says so itself (NEEDS_RESET) is given up at once.
- */
-static unsigned int timeout = 300;
-module_param(timeout, uint, 0644);
-MODULE_PARM_DESC(timeout, "Seconds to wait for an answer before the device is given up; 0: for ever (default: 300)");
-
-/* A header, a response, a page */
-#define VT_MAX_DESCRIPTORS	3
-
-/* The request of a queue. Allocated by itself: DMA may touch all of it. */
-struct virtio_tmem_buf {
-	struct virtio_tmem_req req;
-	union {
-		__le64 index;
-		struct virtio_tmem_range range[VIRTIO_TMEM_MAX_RANGES];
-	} list;
-	/* Written by the device: not in a cache line with what it reads */
-	struct virtio_tmem_resp resp ____cacheline_aligned;
-};
-
-struct virtio_tmem_queue {
-	/*
-	 * Protects all below; held from the making of a request until it is
-	 * used. Taken in reclaim: nothing that holds it may allocate. Inside
-	 * pools_lock.
-	 */
-	struct mutex lock;
-	struct virtqueue *vq;		/* NULL: the device is gone */
-	struct virtio_tmem_buf *buf;
-	struct page *orphan;		/* of a request that was given up */
-};
-
-struct virtio_tmem {
-	struct virtio_device *vdev;	/* valid while a queue's vq is not NULL */
-	struct kref ref;
-	char name[32];
-	struct workqueue_struct *wq;
-	struct delayed_work flush_work;
-	struct work_struct config_work;
-	struct notifier_block pm_nb;
-	struct dentry *debugfs;
-	atomic_long_t stats[VT_NR_STATS];
-
-	struct mutex pools_lock;	/* protects the list; outside of queue locks */
-	struct list_head pools;
-
-	unsigned int nr_queues;
-	struct virtio_tmem_queue queues[];
-};
-
-struct virtio_tmem_pool {
-	struct virtio_tmem *vt;
-	struct list_head node;
-	u32 id;
-	unsigned long nr_pages;
-	/*
-	 * Bit n of flush_pages: index n is to be flushed. Bit n of
-	 * flush_clusters: cluster n may have such bits. The page's bit is set
-	 * before the cluster's and cleared after it: see virtio_tmem_flush().
-	 */
-	unsigned long *flush_pages;
-	unsigned long *flush_clusters;
-};
+#include "virtio_tmem_int.h"
 
 static const char * const virtio_tmem_stat_names[VT_NR_STATS] = {
 	[VT_STAT_PUTS]			= "puts",
+	[VT_STAT_PUTS_STAGED]		= "puts_staged",
 	[VT_STAT_PUTS_REJECTED]		= "puts_rejected",
 	[VT_STAT_PUTS_FAILED]		= "puts_failed",
+	[VT_STAT_STAGED_LOADS]		= "staged_loads",
+	[VT_STAT_STAGED_FREES]		= "staged_frees",
 	[VT_STAT_GETS]			= "gets",
 	[VT_STAT_GETS_FAILED]		= "gets_failed",
+	[VT_STAT_AHEAD]			= "ahead",
+	[VT_STAT_AHEAD_HITS]		= "ahead_hits",
+	[VT_STAT_AHEAD_WASTED]		= "ahead_wasted",
 	[VT_STAT_FLUSHES]		= "flushes",
 	[VT_STAT_FLUSH_REQUESTS]	= "flush_requests",
 	[VT_STAT_REQUESTS]		= "requests",
@@ -145,8 +41,8 @@ static const char * const virtio_tmem_stat_names[VT_NR_STATS] = {
 	[VT_STAT_HUGE_REFUSED]		= "huge_refused",
 };
 
-static void virtio_tmem_count_many(struct virtio_tmem *vt,
-				   enum virtio_tmem_stat stat, long n)
+void virtio_tmem_count_many(struct virtio_tmem *vt, enum virtio_tmem_stat stat,
+			    long n)
 {
 	atomic_long_add(n, &vt->stats[stat]);
 }
@@ -161,345 +57,24 @@ const char *virtio_tmem_name(const struct virtio_tmem *vt)
 	return vt->name;
 }
 
-static unsigned long virtio_tmem_nr_clusters(const struct virtio_tmem_pool *pool)
-{
-	return DIV_ROUND_UP(pool->nr_pages, VT_CLUSTER_SIZE);
-}
-
-static struct virtio_tmem_queue *virtio_tmem_queue_of(struct virtio_tmem_pool *pool,
-						      unsigned long index)
-{
-	struct virtio_tmem *vt = pool->vt;
-
-	return &vt->queues[(index >> VT_CLUSTER_SHIFT) % vt->nr_queues];
-}
-
-/*
- * One step of a wait; @step counts from 0. Called with @q->lock held.
- *
- * Return: 0, or -EIO when there is nothing to wait for any more.
- */
-static int virtio_tmem_wait_step(struct virtio_tmem *vt,
-				 struct virtio_tmem_queue *q, unsigned int step)
-{
-	unsigned int naps, limit = READ_ONCE(timeout);
-
-	if (virtqueue_is_broken(q->vq))
-		return -EIO;
-	if (step < VT_SPINS) {
-		cpu_relax();
-		return 0;
-	}
-	naps = step - VT_SPINS;
-	if (limit && naps / VT_NAPS_PER_SECOND > limit) {
-		dev_err(&vt->vdev->dev,
-			"no answer to a request in %u seconds: giving up the device\n",
-			limit);
-		virtio_break_device(vt->vdev);
-		return -EIO;
-	}
-	virtio_tmem_count(vt, VT_STAT_NAPS);
-	if (naps < VT_SHORT_NAPS)
-		usleep_range(100, 200);
-	else
-		usleep_range(10000, 11000);
-	return 0;
-}
-
-/*
- * Wait until the request of @q is used. Called with @q->lock held.
- *
- * Return: bytes that the device has written, or -EIO when it is broken or does
- * not answer; the buffers still belong to the device then.
- */
-static int virtio_tmem_wait(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
-{
-	unsigned int len, step = 0;
-
-	while (!virtqueue_get_buf(q->vq, &len))
-		if (virtio_tmem_wait_step(vt, q, step++))
-			return -EIO;
-	return min_t(unsigned int, len, INT_MAX);
-}
-
-/*
- * Put a request into the ring. There is always room, but the DMA API may be out
- * of mappings for a while: a put then goes to the disk, the others have no other
- * place to go and wait. Called with @q->lock held.
- */
-static int virtio_tmem_add(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
-			   struct scatterlist **sgs, unsigned int out,
-			   unsigned int in)
-{
-	unsigned int step = 0;
-
-	/* Indirect descriptors are off: see virtio_tmem_validate() */
-	while (virtqueue_add_sgs(q->vq, sgs, out, in, q,
-				 GFP_NOWAIT | __GFP_NOWARN))
-		if (q->buf->req.type == VIRTIO_TMEM_REQ_PUT ||
-		    virtio_tmem_wait_step(vt, q, step++))
-			return -EIO;
-	return 0;
-}
-
-/*
- * Send the request in @q->buf with its list of @list_len bytes, and wait.
- * @page: payload, sent (@type PUT) or filled (GET), or NULL. Called with
- * @q->lock held.
- *
- * Return: the status that the device gave, in @resp all that it said; -ENODEV,
- * or -EIO when there is no valid response.
- */
-static int virtio_tmem_request(struct virtio_tmem *vt,
-			       struct virtio_tmem_queue *q, size_t list_len,
-			       struct page *page, struct virtio_tmem_resp *resp)
-{
-	struct scatterlist hdr_sg, resp_sg, page_sg, *sgs[VT_MAX_DESCRIPTORS];
-	struct virtio_tmem_buf *buf = q->buf;
-	bool put = buf->req.type == VIRTIO_TMEM_REQ_PUT;
-	unsigned int out = 0, in = 0;
-	int len;
-
-	if (!q->vq)
-		return -ENODEV;
-
-	/* What the device leaves unwritten must not look like success */
-	memset(&buf->resp, 0xff, sizeof(buf->resp));
-
-	sg_init_one(&hdr_sg, &buf->req, sizeof(buf->req) + list_len);
-	sgs[out++] = &hdr_sg;
-	if (page) {
-		sg_init_table(&page_sg, 1);
-		sg_set_page(&page_sg, page, PAGE_SIZE, 0);
-		if (put)
-			sgs[out++] = &page_sg;
-	}
-	sg_init_one(&resp_sg, &buf->resp, sizeof(buf->resp));
-	sgs[out + in++] = &resp_sg;
-	if (page && !put)
-		sgs[out + in++] = &page_sg;
-
-	if (virtio_tmem_add(vt, q, sgs, out, in))
-		return -EIO;
-	virtio_tmem_count(vt, VT_STAT_REQUESTS);
-	if (virtqueue_kick_prepare(q->vq)) {
-		virtio_tmem_count(vt, VT_STAT_NOTIFICATIONS);
-		virtqueue_notify(q->vq);
-	}
-
-	len = virtio_tmem_wait(vt, q);
-	if (len < 0) {
-		/* A broken queue takes no more requests: this happens once */
-		if (page) {
-			get_page(page);
-			q->orphan = page;
-		}
-		return len;
-	}
-	/* Copied once: the device could still write to its side of the buffer */
-	memcpy(resp, &buf->resp, sizeof(*resp));
-	if (len < sizeof(*resp) ||
-	    (resp->status == VIRTIO_TMEM_S_OK && page && !put &&
-	     len < sizeof(*resp) + PAGE_SIZE)) {
-		dev_err_ratelimited(&vt->vdev->dev,
-				    "response of %d bytes is too short\n", len);
-		return -EIO;
-	}
-	return resp->status;
-}
-
-/* Fill in the header of the request of @q. Called with @q->lock held. */
-static void virtio_tmem_prepare(struct virtio_tmem_queue *q, u8 type, u32 pool,
-				u16 count)
-{
-	q->buf->req = (struct virtio_tmem_req) {
-		.type = type,
-		.count = cpu_to_le16(count),
-		.pool = cpu_to_le32(pool),
-	};
-}
-
-/* Called with the queue's lock held, so that vt->vdev is valid */
-static int virtio_tmem_bad_status(struct virtio_tmem *vt, int status,
-				  const char *what)
-{
-	if (status >= 0)
-		dev_err_ratelimited(&vt->vdev->dev,
-				    "unexpected status %d to a %s\n",
-				    status, what);
-	return status == -ENODEV ? -ENODEV : -EIO;
-}
-
-int virtio_tmem_put(struct virtio_tmem_pool *pool, unsigned long index,
-		    struct page *page)
-{
-	struct virtio_tmem_queue *q = virtio_tmem_queue_of(pool, index);
-	struct virtio_tmem *vt = pool->vt;
-	struct virtio_tmem_resp resp;
-	int ret;
-
-	if (WARN_ON_ONCE(index >= pool->nr_pages))
-		return -EINVAL;
-
-	mutex_lock(&q->lock);
-	virtio_tmem_prepare(q, VIRTIO_TMEM_REQ_PUT, pool->id, 1);
-	q->buf->list.index = cpu_to_le64(index);
-	ret = virtio_tmem_request(vt, q, sizeof(__le64), page, &resp);
-	if (ret == VIRTIO_TMEM_S_OK && resp.done == cpu_to_le32(1))
-		ret = 0;
-	else if (ret == VIRTIO_TMEM_S_REJECTED && !resp.done)
-		ret = -ENOSPC;
-	else
-		ret = virtio_tmem_bad_status(vt, ret, "put");
-	/* Taken or refused, the host has no older copy left to flush */
-	if (!ret || ret == -ENOSPC)
-		clear_bit(index, pool->flush_pages);
-	mutex_unlock(&q->lock);
-
-	if (!ret) {
-		virtio_tmem_count(vt, VT_STAT_PUTS);
-	} else if (ret == -ENOSPC) {
-		virtio_tmem_count(vt, VT_STAT_PUTS_REJECTED);
-	} else {
-		virtio_tmem_count(vt, VT_STAT_PUTS_FAILED);
-		virtio_tmem_flush(pool, index);
-	}
-	return ret;
-}
-
-int virtio_tmem_get(struct virtio_tmem_pool *pool, unsigned long index,
-		    struct page *page)
-{
-	struct virtio_tmem_queue *q = virtio_tmem_queue_of(pool, index);
-	struct virtio_tmem *vt = pool->vt;
-	struct virtio_tmem_resp resp;
-	int ret;
-
-	if (WARN_ON_ONCE(index >= pool->nr_pages))
-		return -EINVAL;
-
-	mutex_lock(&q->lock);
-	if (test_bit(index, pool->flush_pages)) {
-		/* Flushed, only the host has not heard of it yet */
-		mutex_unlock(&q->lock);
-		return -ENOENT;
-	}
-	virtio_tmem_prepare(q, VIRTIO_TMEM_REQ_GET, pool->id, 1);
-	q->buf->list.index = cpu_to_le64(index);
-	ret = virtio_tmem_request(vt, q, sizeof(__le64), page, &resp);
-	if (ret == VIRTIO_TMEM_S_OK && resp.done == cpu_to_le32(1))
-		ret = 0;
-	else if (ret == VIRTIO_TMEM_S_ABSENT)
-		ret = -ENOENT;
-	else if (ret == VIRTIO_TMEM_S_IOERR)
-		ret = -EIO;
-	else
-		ret = virtio_tmem_bad_status(vt, ret, "get");
-	mutex_unlock(&q->lock);
-
-	virtio_tmem_count(vt, ret ? VT_STAT_GETS_FAILED : VT_STAT_GETS);
-	return ret;
-}
-
-void virtio_tmem_flush(struct virtio_tmem_pool *pool, unsigned long index)
-{
-	struct virtio_tmem *vt = pool->vt;
-
-	if (WARN_ON_ONCE(index >= pool->nr_pages))
-		return;
-
-	set_bit(index, pool->flush_pages);
-	/*
-	 * Pairs with test_and_clear_bit() in virtio_tmem_collect(): that clears
-	 * the cluster's bit, then reads the pages'. Either it sees this page's
-	 * bit, or the cluster's bit is set again here.
-	 */
-	smp_mb__after_atomic();
-	set_bit(index >> VT_CLUSTER_SHIFT, pool->flush_clusters);
-	queue_delayed_work(vt->wq, &vt->flush_work,
-			   msecs_to_jiffies(VT_FLUSH_DELAY_MS));
-}
-
-/*
- * Move the pending flushes of a cluster into the range list of @q, after the
- * @nr that are there. Called with @q->lock held. Return: new number of ranges.
- */
-static unsigned int virtio_tmem_collect(struct virtio_tmem_queue *q,
-					struct virtio_tmem_pool *pool,
-					unsigned long cluster, unsigned int nr)
-{
-	unsigned long bit = cluster << VT_CLUSTER_SHIFT;
-	unsigned long end = min(bit + VT_CLUSTER_SIZE, pool->nr_pages);
-	struct virtio_tmem_range *range = q->buf->list.range;
-	unsigned long first;
-
-	/* Full barrier: pairs with virtio_tmem_flush() */
-	if (!test_and_clear_bit(cluster, pool->flush_clusters))
-		return nr;
-
-	for (;;) {
-		first = find_next_bit(pool->flush_pages, end, bit);
-		if (first >= end)
-			return nr;
-		for (bit = first; bit < end; bit++)
-			if (!test_and_clear_bit(bit, pool->flush_pages))
-				break;
-		if (nr && range[nr - 1].last == cpu_to_le64(first - 1)) {
-			range[nr - 1].last = cpu_to_le64(bit - 1);
-			continue;
-		}
-		range[nr].first = cpu_to_le64(first);
-		range[nr].last = cpu_to_le64(bit - 1);
-		nr++;
-	}
-}
-
-/* Send the @nr ranges in the list of @q. Called with @q->lock held. */
-static void virtio_tmem_send_flush(struct virtio_tmem_queue *q,
-				   struct virtio_tmem_pool *pool,
-				   unsigned int nr)
-{
-	struct virtio_tmem *vt = pool->vt;
-	struct virtio_tmem_resp resp;
-	int ret;
-
-	if (!nr)
-		return;
-	virtio_tmem_prepare(q, VIRTIO_TMEM_REQ_FLUSH, pool->id, nr);
-	ret = virtio_tmem_request(vt, q, nr * sizeof(struct virtio_tmem_range),
-				  NULL, &resp);
-	if (ret == VIRTIO_TMEM_S_OK) {
-		virtio_tmem_count(vt, VT_STAT_FLUSH_REQUESTS);
-		virtio_tmem_count_many(vt, VT_STAT_FLUSHES,
-				       le64_to_cpu(resp.value));
-	} else {
-		virtio_tmem_bad_status(vt, ret, "flush");
-	}
-}
-
 /* Flush what is pending in the clusters of @pool that belong to @q */
 static void virtio_tmem_flush_pool(struct virtio_tmem_queue *q,
 				   struct virtio_tmem_pool *pool)
 {
-	unsigned long cluster, nr_clusters = virtio_tmem_nr_clusters(pool);
-	unsigned int nr = 0;
+	struct virtio_tmem *vt = pool->vt;
+	unsigned long cluster = 0;
+	unsigned int nr;
 
-	mutex_lock(&q->lock);
-	for_each_set_bit(cluster, pool->flush_clusters, nr_clusters) {
-		if (virtio_tmem_queue_of(pool, cluster << VT_CLUSTER_SHIFT) != q)
-			continue;
-		nr = virtio_tmem_collect(q, pool, cluster, nr);
-		if (nr > VIRTIO_TMEM_MAX_RANGES - VT_CLUSTER_MAX_RANGES) {
-			virtio_tmem_send_flush(q, pool, nr);
-			nr = 0;
-			/* Let puts and gets in between */
-			mutex_unlock(&q->lock);
-			cond_resched();
-			mutex_lock(&q->lock);
-		}
-	}
-	virtio_tmem_send_flush(q, pool, nr);
-	mutex_unlock(&q->lock);
+	do {
+		mutex_lock(&q->lock);
+		nr = virtio_tmem_collect(q, pool, &cluster);
+		if (nr && !virtio_tmem_add_flush(vt, q, pool, nr) &&
+		    !virtio_tmem_run(vt, q))
+			virtio_tmem_finish_flush(vt, q);
+		/* Let puts and gets in between */
+		mutex_unlock(&q->lock);
+		cond_resched();
+	} while (nr);
 }
 
 static void virtio_tmem_flush_work(struct work_struct *work)
@@ -518,6 +93,7 @@ static void virtio_tmem_flush_work(struct work_struct *work)
 
 static void virtio_tmem_pool_free(struct virtio_tmem_pool *pool)
 {
+	kvfree(pool->held);
 	kvfree(pool->flush_pages);
 	kvfree(pool->flush_clusters);
 	virtio_tmem_unref(pool->vt);
@@ -525,15 +101,20 @@ static void virtio_tmem_pool_free(struct virtio_tmem_pool *pool)
 }
 
 /* A request that belongs to no index goes to the first queue */
-static int virtio_tmem_pool_request(struct virtio_tmem *vt, u8 type, u32 pool,
+static int virtio_tmem_pool_request(struct virtio_tmem *vt, u8 type,
+				    struct virtio_tmem_pool *pool,
 				    struct virtio_tmem_resp *resp)
 {
 	struct virtio_tmem_queue *q = &vt->queues[0];
 	int ret;
 
 	mutex_lock(&q->lock);
-	virtio_tmem_prepare(q, type, pool, 0);
-	ret = virtio_tmem_request(vt, q, 0, NULL, resp);
+	virtio_tmem_prepare(q, VT_MSG_PAGES, type, pool, 0);
+	ret = virtio_tmem_add(vt, q, VT_MSG_PAGES, 0, 0);
+	if (!ret)
+		ret = virtio_tmem_run(vt, q);
+	if (!ret)
+		ret = virtio_tmem_result(vt, q, VT_MSG_PAGES, resp);
 	if (ret == VIRTIO_TMEM_S_REJECTED)
 		ret = -ENOSPC;
 	else if (ret != VIRTIO_TMEM_S_OK)
@@ -577,14 +158,16 @@ struct virtio_tmem_pool *virtio_tmem_pool_create(struct virtio_tmem *vt,
 	virtio_tmem_ref(vt);
 	pool->vt = vt;
 	pool->nr_pages = nr_pages;
+	pool->held = kvcalloc(BITS_TO_LONGS(nr_pages), sizeof(long), GFP_KERNEL);
 	pool->flush_pages = kvcalloc(BITS_TO_LONGS(nr_pages), sizeof(long),
 				     GFP_KERNEL);
 	pool->flush_clusters = kvcalloc(BITS_TO_LONGS(virtio_tmem_nr_clusters(pool)),
 					sizeof(long), GFP_KERNEL);
-	if (!pool->flush_pages || !pool->flush_clusters)
+	if (!pool->held || !pool->flush_pages || !pool->flush_clusters)
 		goto fail;
 
-	err = virtio_tmem_pool_request(vt, VIRTIO_TMEM_REQ_POOL_CREATE, 0, &resp);
+	err = virtio_tmem_pool_request(vt, VIRTIO_TMEM_REQ_POOL_CREATE, NULL,
+				       &resp);
 	if (err)
 		goto fail;
 	err = virtio_tmem_pool_add(vt, pool, le64_to_cpu(resp.value));
@@ -608,8 +191,9 @@ void virtio_tmem_pool_destroy(struct virtio_tmem_pool *pool)
 	list_del(&pool->node);
 	mutex_unlock(&pool->vt->pools_lock);
 
-	virtio_tmem_pool_request(pool->vt, VIRTIO_TMEM_REQ_POOL_DESTROY,
-				 pool->id, &resp);
+	virtio_tmem_drop_pool(pool);
+	virtio_tmem_pool_request(pool->vt, VIRTIO_TMEM_REQ_POOL_DESTROY, pool,
+				 &resp);
 	virtio_tmem_pool_free(pool);
 }
 
@@ -683,11 +267,12 @@ static int virtio_tmem_find_vqs(struct virtio_tmem *vt)
 	if (err)
 		return err;
 	for (i = 0; i < vt->nr_queues; i++) {
-		if (virtqueue_get_vring_size(vqs[i]) < VT_MAX_DESCRIPTORS) {
+		/* Pages, reservations and flushes may be in the ring together */
+		if (virtqueue_get_vring_size(vqs[i]) < VT_RING_SIZE) {
 			dev_err(&vt->vdev->dev,
 				"queue %u has %u entries, at least %u are needed\n",
 				i, virtqueue_get_vring_size(vqs[i]),
-				VT_MAX_DESCRIPTORS);
+				VT_RING_SIZE);
 			vt->vdev->config->del_vqs(vt->vdev);
 			return -EINVAL;
 		}
@@ -701,7 +286,7 @@ static int virtio_tmem_find_vqs(struct virtio_tmem *vt)
 static void virtio_tmem_stop(struct virtio_tmem *vt)
 {
 	struct virtqueue *vq;
-	unsigned int i;
+	unsigned int i, id;
 
 	cancel_work_sync(&vt->config_work);
 
@@ -718,10 +303,23 @@ static void virtio_tmem_stop(struct virtio_tmem *vt)
 	vt->vdev->config->del_vqs(vt->vdev);
 
 	for (i = 0; i < vt->nr_queues; i++) {
-		if (vt->queues[i].orphan)
-			put_page(vt->queues[i].orphan);
-		vt->queues[i].orphan = NULL;
+		struct virtio_tmem_msg *msg = &vt->queues[i].msgs[VT_MSG_PAGES];
+
+		if (msg->page)
+			put_page(msg->page);
+		msg->page = NULL;
+		for (id = 0; id < VT_NR_MSGS; id++)
+			vt->queues[i].msgs[id].pending = false;
 	}
+}
+
+static void virtio_tmem_free_queue(struct virtio_tmem_queue *q)
+{
+	unsigned int id;
+
+	for (id = 0; id < VT_NR_MSGS; id++)
+		kfree(q->msgs[id].buf);
+	virtio_tmem_free_slots(q);
 }
 
 static void virtio_tmem_release(struct kref *ref)
@@ -733,7 +331,7 @@ static void virtio_tmem_release(struct kref *ref)
 	if (vt->wq)
 		destroy_workqueue(vt->wq);
 	for (i = 0; i < vt->nr_queues; i++)
-		kfree(vt->queues[i].buf);
+		virtio_tmem_free_queue(&vt->queues[i]);
 	kvfree(vt);
 }
 
@@ -760,6 +358,19 @@ static void virtio_tmem_config_work(struct work_struct *work)
 	}
 }
 
+static int virtio_tmem_alloc_queue(struct virtio_tmem *vt,
+				   struct virtio_tmem_queue *q)
+{
+	unsigned int id;
+
+	for (id = 0; id < VT_NR_MSGS; id++) {
+		q->msgs[id].buf = kzalloc(sizeof(*q->msgs[id].buf), GFP_KERNEL);
+		if (!q->msgs[id].buf)
+			return -ENOMEM;
+	}
+	return virtio_tmem_alloc_slots(vt, q);
+}
+
 static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 					     unsigned int nr_queues)
 {
@@ -771,6 +382,11 @@ static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 		return NULL;
 	vt->vdev = vdev;
 	vt->nr_queues = nr_queues;
+	if (virtio_has_feature(vdev, VIRTIO_TMEM_F_RESERVE))
+		vt->nr_staged = min_t(unsigned int, virtio_tmem_staging,
+				      VT_MAX_STAGED);
+	vt->nr_ahead = min_t(unsigned int, virtio_tmem_readahead,
+			     VT_MAX_READAHEAD);
 	kref_init(&vt->ref);
 	strscpy(vt->name, dev_name(&vdev->dev), sizeof(vt->name));
 	mutex_init(&vt->pools_lock);
@@ -784,12 +400,9 @@ static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 	vt->wq = alloc_workqueue("virtio_tmem", WQ_MEM_RECLAIM, 0);
 	if (!vt->wq)
 		goto fail;
-	for (i = 0; i < nr_queues; i++) {
-		vt->queues[i].buf = kzalloc(sizeof(*vt->queues[i].buf),
-					    GFP_KERNEL);
-		if (!vt->queues[i].buf)
+	for (i = 0; i < nr_queues; i++)
+		if (virtio_tmem_alloc_queue(vt, &vt->queues[i]))
 			goto fail;
-	}
 	return vt;
 
 fail:
@@ -901,8 +514,12 @@ static int virtio_tmem_freeze(struct virtio_device *vdev)
 static int virtio_tmem_restore(struct virtio_device *vdev)
 {
 	struct virtio_tmem *vt = vdev->priv;
+	unsigned int i;
 	int err;
 
+	/* There are no pools: nothing is lost */
+	for (i = 0; i < vt->nr_queues; i++)
+		virtio_tmem_reset_slots(&vt->queues[i]);
 	err = virtio_tmem_find_vqs(vt);
 	if (!err)
 		virtio_device_ready(vdev);
@@ -915,7 +532,13 @@ static const struct virtio_device_id virtio_tmem_id_table[] = {
 	{ 0 },
 };
 
+static const unsigned int virtio_tmem_features[] = {
+	VIRTIO_TMEM_F_RESERVE,
+};
+
 static struct virtio_driver virtio_tmem_driver = {
+	.feature_table = virtio_tmem_features,
+	.feature_table_size = ARRAY_SIZE(virtio_tmem_features),
 	.driver.name = KBUILD_MODNAME,
 	.driver.owner = THIS_MODULE,
 	/*
