@@ -440,6 +440,116 @@ static void huge_pages_hold_pages(void *obj, void *data, QGuestAllocator *alloc)
 
 /* ---- Registration ---- */
 
+/* ---- Reservations ---- */
+
+static QTMEMReply reserve(QTMEM *t, uint16_t wanted)
+{
+    g_autoptr(GByteArray) msg = qtmem_msg(VIRTIO_TMEM_REQ_RESERVE, 0, 0,
+                                          wanted);
+
+    return qtmem_send(t, msg, sizeof(struct virtio_tmem_resp));
+}
+
+static QTMEMReply put_reserved(QTMEM *t, uint32_t pool, uint64_t index,
+                               uint64_t seed)
+{
+    g_autoptr(GByteArray) msg = qtmem_msg(VIRTIO_TMEM_REQ_PUT, pool, 0, 1);
+    uint8_t page[PAGE];
+
+    ((struct virtio_tmem_req *)msg->data)->flags = VIRTIO_TMEM_FLAG_RESERVED;
+    qtmem_msg_u64(msg, index);
+    qtmem_fill_page(page, QTMEM_RANDOM, seed);
+    g_byte_array_append(msg, page, sizeof(page));
+    return qtmem_send(t, msg, sizeof(struct virtio_tmem_resp));
+}
+
+/* Invariant 5: in a full store, what was promised is stored, and no more */
+static void reserved_puts_are_never_refused(void *obj, void *data,
+                                            QGuestAllocator *alloc)
+{
+    QTMEMReply r;
+    uint32_t pool;
+    uint64_t held;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    pool = qtmem_make_pool(&t);
+    r = reserve(&t, 8);
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+    g_assert_cmpint(r.reservations, ==, 8);
+
+    held = qtmem_put_range(&t, pool, 0, 512, QTMEM_RANDOM);
+    g_assert_cmpint(held, <, 512);
+    for (i = 0; i < 8; i++) {
+        r = put_reserved(&t, pool, 100000 * (i + 1), i);
+        g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+        g_assert_cmpint(r.done, ==, 1);
+        g_assert_cmpint(r.reservations, ==, 7 - i);
+    }
+    r = put_reserved(&t, pool, 999, 0);
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_INVALID);
+    qtmem_assert_range(&t, pool, 0, held, QTMEM_RANDOM);
+    for (i = 0; i < 8; i++) {
+        qtmem_assert_holds(&t, pool, 0, 100000 * (i + 1), QTMEM_RANDOM, i);
+    }
+    qtmem_stop(&t);
+}
+
+/* Each queue has its own; they are given back by asking for fewer, and reset */
+static void reservations_belong_to_their_queue(void *obj, void *data,
+                                               QGuestAllocator *alloc)
+{
+    uint64_t empty, reserved;
+    QTMEMReply r;
+    uint32_t pool;
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    pool = qtmem_make_pool(&t);
+    empty = qtmem_counter(&t, "bytes-used");
+    r = reserve(&t, UINT16_MAX);
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+    g_assert_cmpint(r.reservations, ==, 64);
+    reserved = qtmem_counter(&t, "bytes-used");
+    g_assert_cmpint(reserved, >=, empty + 64 * PAGE);
+
+    t.queue = 1;
+    r = put_reserved(&t, pool, 1, 1);
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_INVALID);
+    g_assert_cmpint(r.reservations, ==, 0);
+    t.queue = 0;
+    r = put_reserved(&t, pool, 1, 1);
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_OK);
+    g_assert_cmpint(r.reservations, ==, 63);
+    g_assert_cmpint(qtmem_flush(&t, pool, 0, 1, 1).value, ==, 1);
+    r = reserve(&t, 0);
+    g_assert_cmpint(r.reservations, ==, 0);
+    g_assert_cmpint(qtmem_counter(&t, "bytes-used"), ==, empty);
+
+    g_assert_cmpint(reserve(&t, 10).reservations, ==, 10);
+    qtmem_restart(&t);
+    pool = qtmem_make_pool(&t);
+    g_assert_cmpint(qtmem_counter(&t, "bytes-used"), ==, empty);
+    g_assert_cmpint(put_reserved(&t, pool, 1, 1).status, ==,
+                    VIRTIO_TMEM_S_INVALID);
+    qtmem_stop(&t);
+}
+
+static void without_reserve_the_request_is_unknown(void *obj, void *data,
+                                                   QGuestAllocator *alloc)
+{
+    uint32_t pool;
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    pool = qtmem_make_pool(&t);
+    g_assert_cmpint(reserve(&t, 1).status, ==, VIRTIO_TMEM_S_INVALID);
+    g_assert_cmpint(put_reserved(&t, pool, 1, 1).status, ==,
+                    VIRTIO_TMEM_S_INVALID);
+    qtmem_stop(&t);
+}
+
 #define ADD(fn, opts) qos_add_test(#fn, "virtio-tmem-cost", fn, opts)
 
 static void register_pools(void)
@@ -522,6 +632,23 @@ static void register_costs(void)
     }
 }
 
+static void register_reservations(void)
+{
+    QOSGraphTestOptions fresh = { .before = fresh_begin };
+    QOSGraphTestOptions small = {
+        .edge.extra_device_opts = "max-size=1M",
+        .before = fresh_begin,
+    };
+    QOSGraphTestOptions off = {
+        .edge.extra_device_opts = "reserve=off",
+        .before = fresh_begin,
+    };
+
+    ADD(reserved_puts_are_never_refused, &small);
+    ADD(reservations_belong_to_their_queue, &fresh);
+    ADD(without_reserve_the_request_is_unknown, &off);
+}
+
 static void register_memory(void)
 {
     QOSGraphTestOptions lock = {
@@ -549,6 +676,7 @@ static void register_virtio_tmem_cost_test(void)
 {
     register_pools();
     register_costs();
+    register_reservations();
     register_memory();
 }
 

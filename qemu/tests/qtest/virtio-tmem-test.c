@@ -78,7 +78,7 @@ static void config_space_tells_the_properties(void *obj, void *data,
         g_assert_cmpint(max_pages(&t), >, QTMEM_MAX_SIZE / PAGE / 100 * 98);
         g_assert_cmpint(qvirtio_config_readq(t.vdev,
             offsetof(struct virtio_tmem_config, target_pages)), ==,
-            max_pages(&t));
+            INT64_MAX);
         qpci_io_writel(pci->pdev, pci->bar, pci->device_cfg_offset, ~0u);
         qpci_io_writel(pci->pdev, pci->bar, pci->device_cfg_offset +
                        offsetof(struct virtio_tmem_config, num_queues), ~0u);
@@ -95,7 +95,7 @@ static void features_are_those_that_work(void *obj, void *data,
 
     g_assert_cmphex(features & 0xffffff, ==,
                     1 << VIRTIO_TMEM_F_STATS | 1 << VIRTIO_TMEM_F_TARGET |
-                    1 << VIRTIO_TMEM_F_EPHEMERAL);
+                    1 << VIRTIO_TMEM_F_EPHEMERAL | 1 << VIRTIO_TMEM_F_RESERVE);
 }
 
 /* Invariants 1 and 3 */
