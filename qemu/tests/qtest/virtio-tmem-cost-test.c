@@ -14,7 +14,9 @@
 #include "qobject/qlist.h"
 #include "qobject/qnum.h"
 #include "libqos/qgraph.h"
+#include "libqos/virtio-pci.h"
 #include "libqos/virtio-tmem.h"
+#include "standard-headers/linux/virtio_pci.h"
 
 #define PAGE QTMEM_PAGE_SIZE
 #define MIB (1024 * 1024ull)
@@ -536,6 +538,41 @@ static void reservations_belong_to_their_queue(void *obj, void *data,
     qtmem_stop(&t);
 }
 
+/* Invariant 7: a guest may reset any queue that the transport can name */
+static void queue_reset_gives_reservations_back(void *obj, void *data,
+                                                QGuestAllocator *alloc)
+{
+    static const uint16_t beyond[] = { QTMEM_NUM_QUEUES, 63, 64, 1023 };
+    QVirtioPCIDevice *pci;
+    uint64_t empty;
+    QTMEM t;
+    int i;
+
+    qtmem_start(&t, obj, alloc, 0);
+    pci = container_of(t.vdev, QVirtioPCIDevice, vdev);
+    empty = qtmem_counter(&t, "bytes-used");
+    t.queue = 1;
+    g_assert_cmpint(reserve(&t, 32).reservations, ==, 32);
+    t.queue = 0;
+    g_assert_cmpint(reserve(&t, 8).reservations, ==, 8);
+    g_assert_cmpint(qtmem_counter(&t, "bytes-used"), >, empty);
+
+    for (i = 0; i < ARRAY_SIZE(beyond); i++) {
+        qpci_io_writew(pci->pdev, pci->bar, pci->common_cfg_offset +
+                       VIRTIO_PCI_COMMON_Q_SELECT, beyond[i]);
+        qpci_io_writew(pci->pdev, pci->bar, pci->common_cfg_offset +
+                       VIRTIO_PCI_COMMON_Q_RESET, 1);
+    }
+    g_assert_cmpint(reserve(&t, 8).reservations, ==, 8);
+    qpci_io_writew(pci->pdev, pci->bar, pci->common_cfg_offset +
+                   VIRTIO_PCI_COMMON_Q_SELECT, 1);
+    qpci_io_writew(pci->pdev, pci->bar, pci->common_cfg_offset +
+                   VIRTIO_PCI_COMMON_Q_RESET, 1);
+    g_assert_cmpint(reserve(&t, 0).reservations, ==, 0);
+    g_assert_cmpint(qtmem_counter(&t, "bytes-used"), ==, empty);
+    qtmem_stop(&t);
+}
+
 static void without_reserve_the_request_is_unknown(void *obj, void *data,
                                                    QGuestAllocator *alloc)
 {
@@ -646,6 +683,7 @@ static void register_reservations(void)
 
     ADD(reserved_puts_are_never_refused, &small);
     ADD(reservations_belong_to_their_queue, &fresh);
+    ADD(queue_reset_gives_reservations_back, &fresh);
     ADD(without_reserve_the_request_is_unknown, &off);
 }
 
