@@ -75,12 +75,26 @@ check-clean: ## all tests in an empty Debian 12, as .ci/run does
 	@.ci/run
 
 .PHONY: bench
-bench: ## measure the page store: table, JSON and plot in build/bench
+bench: bench-store bench-swap bench-limit ## measure all: tables, JSON and plots in build/bench
+
+.PHONY: bench-store
+bench-store: ## measure the page store by itself
 	@scripts/deps.sh source qemu demo
 	@scripts/build-qemu.sh tests/bench/tmem-store-bench
 	@mkdir -p build/bench
 	@build/qemu/tests/bench/tmem-store-bench --json build/bench/store.json
 	@scripts/bench-report.sh build/bench/store.json
+
+.PHONY: bench-swap
+bench-swap: qemu guest ## measure a guest that swaps, in each way that there is
+	@tests/bench/swap.sh
+
+.PHONY: bench-limit
+bench-limit: qemu guest ## plot the limit over an episode of memory pressure
+	@scripts/deps.sh check
+	@mkdir -p build/bench
+	@TEST_LOGS=build/bench tests/e2e/real-pressure.sh > build/bench/pressure.log || { cat build/bench/pressure.log; exit 1; }
+	@scripts/limit-curve.sh build/bench/e2e-real-pressure.curve build/bench/limit.svg
 
 .PHONY: clean
 clean: ## remove what was built, keep the sources
