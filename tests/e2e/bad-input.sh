@@ -62,6 +62,11 @@ refused "pool-quota that is no number" virtio-tmem-pci,max-size=64M,pool-quota=x
 refused "huge pages for a small store" virtio-tmem-pci,max-size=64M,hugepages=on \
 	'67108864 .*huge pages.* 1073741824'
 
+# Address space for half of the host's memory, and a store of three quarters
+out=$(ulimit -v $((host_kib / 2)) && run -device "virtio-tmem-pci,max-size=$((host_kib / 4 * 3))K") && rc=0 || rc=$?
+like "a store that cannot be allocated: one line" "$rc:$(wc -l <<<"$out"):$out" \
+	'^1:1:.*cannot make the page store: cannot reserve address space .*Cannot allocate memory'
+
 # The same command with good values runs, until it is stopped.
 for good in max-size=1M max-size=64M,num-queues=64 \
 	max-size=64M,min-size=64M,pressure=off,compression=zstd,compression-level=19 \

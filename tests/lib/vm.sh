@@ -27,8 +27,9 @@ VM_APPEND=
 # Arguments of -device virtio-tmem-pci, "" for none; VM_TMEM2 for a second one
 VM_TMEM=
 VM_TMEM2=
-# Sizes of swap disks, in order: /dev/vda, /dev/vdb
+# Sizes of swap disks, in order: /dev/vda, /dev/vdb; properties of all but the first
 VM_DISKS=768M
+VM_DISKS_MORE=
 
 VM_DIR=
 VM_SHM=
@@ -232,7 +233,7 @@ vm_job()
 # shellcheck disable=SC2120 # most tests have none
 vm_start()
 {
-	local args n=0 size dev
+	local args n=0 size dev more=
 
 	vm_stop
 	rm -f "$VM_DIR"/*.sock "$VM_DIR"/*.log "$VM_SHM"/*
@@ -261,8 +262,9 @@ vm_start()
 		args+=(
 			-object "iothread,id=io$n"
 			-blockdev "driver=raw,node-name=disk$n,file.driver=file,file.filename=$VM_SHM/disk$n"
-			-device "virtio-blk-pci,id=vd$n,drive=disk$n,iothread=io$n"
+			-device "virtio-blk-pci,id=vd$n,drive=disk$n,iothread=io$n$more"
 		)
+		more=$VM_DISKS_MORE
 		n=$((n + 1))
 	done
 	for dev in "$VM_TMEM" "$VM_TMEM2"; do
@@ -439,10 +441,11 @@ vm_rss_kib()
 }
 
 # vm_store_kib: resident memory of the page stores alone: of all that QEMU maps, only
-# they turn huge pages off. TCG's own memory grows and would hide theirs.
+# they have no huge pages (nh; coroutine stacks neither) and are left out of core
+# dumps (dd). TCG's own memory grows and would hide theirs.
 vm_store_kib()
 {
-	awk '/^Rss:/ { rss = $2 } /^VmFlags:.* nh( |$)/ { sum += rss } END { print sum + 0 }' \
+	awk '/^Rss:/ { rss = $2 } /^VmFlags:/ && / dd( |$)/ && / nh( |$)/ { sum += rss } END { print sum + 0 }' \
 		"/proc/$VM_PID/smaps"
 }
 
