@@ -63,7 +63,7 @@ refused "huge pages for a small store" virtio-tmem-pci,max-size=64M,hugepages=on
 	'67108864 .*huge pages.* 1073741824'
 
 # Address space for half of the host's memory, and a store of three quarters
-out=$(ulimit -v $((host_kib / 2)) && run -device "virtio-tmem-pci,max-size=$((host_kib / 4 * 3))K") && rc=0 || rc=$?
+out=$(ulimit -v $((host_kib / 2)) && run -device "virtio-tmem-pci,max-size=$((host_kib * 3 / 4))K") && rc=0 || rc=$?
 like "a store that cannot be allocated: one line" "$rc:$(wc -l <<<"$out"):$out" \
 	'^1:1:.*cannot make the page store: cannot reserve address space .*Cannot allocate memory'
 
