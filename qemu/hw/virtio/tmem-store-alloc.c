@@ -189,8 +189,6 @@ bool tmem_arena_init(TmemArena *arena, const TmemArenaConfig *config,
     arena->block_size = config->hugepages ? TMEM_HUGE_BLOCK_SIZE
                                           : TMEM_BLOCK_SIZE;
     arena->locked = config->lock_memory;
-    arena->limit = config->limit;
-    arena->hard_limit = config->limit;
 
     if (!arena_num_blocks(arena, config->limit)) {
         g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
@@ -223,6 +221,7 @@ bool tmem_arena_init(TmemArena *arena, const TmemArenaConfig *config,
     arena_init_classes(arena);
     arena_init_lists(arena);
     arena_init_blocks(arena);
+    tmem_arena_set_limit(arena, config->limit, config->limit);
     tmem_reserve_init(&arena->reserve);
     return true;
 }
@@ -272,8 +271,8 @@ void tmem_arena_set_limit(TmemArena *arena, uint64_t limit,
     arena->hard_limit = hard_limit;
     /*
      * What makes room needs some first, also when more is taken than the hard
-     * limit allows, because that was lowered: a block for each size. Otherwise
-     * the hard limit holds for it too.
+     * limit allows, because that was lowered: a few blocks. Otherwise the hard
+     * limit holds for it too.
      */
     arena->exceed_limit = arena_bytes_locked(arena);
     if (arena->exceed_limit > hard_limit) {

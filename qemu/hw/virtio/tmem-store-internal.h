@@ -213,6 +213,13 @@ static inline unsigned tmem_shard_of(uint64_t object, uint64_t cluster)
     return (cluster + tmem_object_hash(object)) & (TMEM_NUM_SHARDS - 1);
 }
 
+/* The shard that has the page of this index. */
+static inline TmemShard *tmem_shard_find(TmemStore *store, uint64_t object,
+                                         uint64_t index)
+{
+    return &store->shards[tmem_shard_of(object, index >> TMEM_CLUSTER_BITS)];
+}
+
 /* The key of an index in the tree of its shard. */
 static inline uint64_t tmem_shard_key(uint64_t index)
 {

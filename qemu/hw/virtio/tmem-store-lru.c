@@ -171,8 +171,7 @@ bool tmem_lru_evict(TmemStore *store)
      */
     while (lru_oldest(store, &node)) {
         uint64_t key = tmem_shard_key(node.index);
-        TmemShard *shard = &store->shards[tmem_shard_of(
-            node.object, node.index >> TMEM_CLUSTER_BITS)];
+        TmemShard *shard = tmem_shard_find(store, node.object, node.index);
         bool done = false;
         TmemPool *pool;
         uint64_t *slot;

@@ -57,7 +57,7 @@
 /* Bytes that the store takes beyond its limit. */
 static uint64_t excess(TmemStore *store)
 {
-    uint64_t used = sizeof(*store) + tmem_arena_bytes(&store->arena);
+    uint64_t used = tmem_store_bytes(store);
     uint64_t limit;
 
     g_mutex_lock(&store->size_lock);

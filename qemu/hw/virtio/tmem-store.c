@@ -257,34 +257,33 @@ bool tmem_store_pool_exists(TmemStore *store, uint32_t pool)
     return ret;
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
 /* Puts and gets of this thread, one counter each: they may come in turns. */
 static __thread unsigned put_calls, get_calls;
 
 /* One call in TMEM_HISTOGRAM_SAMPLE of each thread: its time, else 0. */
 static int64_t latency_start(unsigned *calls)
 {
-    struct timespec now;
-
-    if ((*calls)++ % TMEM_HISTOGRAM_SAMPLE) {
-        return 0;
-    }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    return (*calls)++ % TMEM_HISTOGRAM_SAMPLE ? 0 : now_ns();
 }
 
 /* The bucket of what started then, or -1: it was not timed. */
 static int latency_bucket(int64_t start)
 {
-    struct timespec now;
     uint64_t ns;
 
     if (!start) {
         return -1;
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec - start;
     /* g_bit_storage(0) is 1 */
-    ns >>= 8;
+    ns = (uint64_t)(now_ns() - start) >> 8;
     return MIN(ns ? g_bit_storage(ns) : 0, TMEM_HISTOGRAM_BUCKETS - 1);
 }
 
@@ -312,6 +311,17 @@ typedef struct PutRequest {
     TmemAllocMode mode;
 } PutRequest;
 
+/* Free an entry that was never counted. */
+static void put_free_entry(TmemStore *store, uint64_t entry)
+{
+    if (tmem_entry_kind(entry) == ENTRY_NODE) {
+        entry = tmem_lru_del(store, entry);
+    }
+    if (tmem_entry_kind(entry) != ENTRY_INLINE) {
+        tmem_arena_free(&store->arena, tmem_entry_handle(entry));
+    }
+}
+
 /* An entry for the page of the request, or 0: there is no room. */
 static uint64_t put_make_entry(TmemStore *store, const PutRequest *put,
                                const TmemPool *pool)
@@ -324,21 +334,10 @@ static uint64_t put_make_entry(TmemStore *store, const PutRequest *put,
     }
     node = tmem_lru_add(store, entry, put->pool, put->object, put->index,
                         put->mode);
-    if (!node && tmem_entry_kind(entry) != ENTRY_INLINE) {
-        tmem_arena_free(&store->arena, tmem_entry_handle(entry));
+    if (!node) {
+        put_free_entry(store, entry);
     }
     return node;
-}
-
-/* Undo put_make_entry(), for an entry that was never counted. */
-static void put_free_entry(TmemStore *store, uint64_t entry)
-{
-    if (tmem_entry_kind(entry) == ENTRY_NODE) {
-        entry = tmem_lru_del(store, entry);
-    }
-    if (tmem_entry_kind(entry) != ENTRY_INLINE) {
-        tmem_arena_free(&store->arena, tmem_entry_handle(entry));
-    }
 }
 
 /* Returns 0, -ENOSPC or -EINVAL. Called with the lock of the shard held. */
@@ -437,7 +436,7 @@ static int put_coded(TmemStore *store, const PutRequest *put, int64_t start)
 {
     TmemShard *shard = put->shard;
     unsigned attempts = 0;
-    int bucket = -1;
+    int bucket;
     int ret;
 
     if (put_over_quota(store, put)) {
@@ -472,8 +471,7 @@ static int put_page(TmemStore *store, uint32_t pool, uint64_t object,
 {
     int64_t start = latency_start(&put_calls);
     PutRequest put = {
-        .shard = &store->shards[tmem_shard_of(object,
-                                              index >> TMEM_CLUSTER_BITS)],
+        .shard = tmem_shard_find(store, object, index),
         .pool = pool,
         .object = object,
         .index = index,
@@ -512,8 +510,7 @@ void tmem_store_unreserve(TmemStore *store, unsigned puts)
 int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
                    uint64_t index, void *page)
 {
-    TmemShard *shard = &store->shards[tmem_shard_of(
-        object, index >> TMEM_CLUSTER_BITS)];
+    TmemShard *shard = tmem_shard_find(store, object, index);
     int64_t start = latency_start(&get_calls);
     TmemHandle pinned = 0;
     TmemCoded coded;

@@ -875,19 +875,20 @@ static void virtio_tmem_set_size(Object *obj, Visitor *v, const char *name,
         return;
     }
     if (!virtio_tmem_check_properties(tmem, errp)) {
-        tmem->max_size = old_max;
-        tmem->min_size = old_min;
-        return;
+        goto restore;
     }
     if (!tmem_store_set_size(tmem->store, tmem->min_size, tmem->max_size,
                              &err)) {
         error_setg(errp, "property '%s': %s", name, err->message);
-        tmem->max_size = old_max;
-        tmem->min_size = old_min;
-        return;
+        goto restore;
     }
     tmem_worker_kick(tmem->worker);
     virtio_tmem_limit_changed(tmem);
+    return;
+
+restore:
+    tmem->max_size = old_max;
+    tmem->min_size = old_min;
 }
 
 /* Until the pages of the store can move too, the VM must stay where it is. */

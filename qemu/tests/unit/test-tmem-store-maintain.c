@@ -460,7 +460,7 @@ static void test_failed_allocations_change_nothing_else(void)
         }
         tmem_store_pool_destroy(store, pool);
         g_assert_cmpuint(stats_of(store).bytes_used, ==,
-                         sizeof(*store) + tmem_arena_bytes(&store->arena));
+                         tmem_store_bytes(store));
         g_assert_cmpuint(store->arena.num_used, ==, 0);
         g_assert_cmpuint(store->arena.num_nodes, ==, 0);
         tmem_store_free(store);
@@ -729,7 +729,7 @@ static void test_maintenance_under_load(void)
     }
     for (turn = 0; turn < 400; turn++) {
         /* Always over the limit by what is held, or never: both are urgent. */
-        uint64_t used = sizeof(*store) + tmem_arena_bytes(&store->arena);
+        uint64_t used = tmem_store_bytes(store);
 
         tmem_store_set_size(store, 0, turn % 5 ? 128 * MIB : 64 * MIB, NULL);
         tmem_store_set_limit(store, turn % 2 ? used * 9 / 10 : 128 * MIB,
