@@ -165,6 +165,9 @@ virtio_tmem_queue_of(struct virtio_tmem_pool *pool, unsigned long index)
 
 /* virtio_tmem_queue.c: all with the queue's lock held */
 
+/* 0, or the error of every request that would be sent now */
+int virtio_tmem_queue_error(struct virtio_tmem_queue *q);
+
 /*
  * Fill in the header of a message. Return: its buffer, for the list.
  */

@@ -59,16 +59,6 @@ static int virtio_tmem_alloc_pages(struct virtio_tmem_slot *slots,
 	return 0;
 }
 
-int virtio_tmem_alloc_slots(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
-{
-	spin_lock_init(&q->slot_lock);
-	q->window = 1;
-	if (virtio_tmem_alloc_pages(q->staged, vt->nr_staged) ||
-	    virtio_tmem_alloc_pages(q->ahead, vt->nr_ahead))
-		return -ENOMEM;
-	return 0;
-}
-
 void virtio_tmem_reset_slots(struct virtio_tmem_queue *q)
 {
 	unsigned long flags;
@@ -88,6 +78,16 @@ void virtio_tmem_reset_slots(struct virtio_tmem_queue *q)
 	q->asked = 0;
 	q->window = 1;
 	spin_unlock_irqrestore(&q->slot_lock, flags);
+}
+
+int virtio_tmem_alloc_slots(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
+{
+	spin_lock_init(&q->slot_lock);
+	virtio_tmem_reset_slots(q);
+	if (virtio_tmem_alloc_pages(q->staged, vt->nr_staged) ||
+	    virtio_tmem_alloc_pages(q->ahead, vt->nr_ahead))
+		return -ENOMEM;
+	return 0;
 }
 
 void virtio_tmem_free_slots(struct virtio_tmem_queue *q)
@@ -334,7 +334,7 @@ static bool virtio_tmem_send_staged(struct virtio_tmem *vt,
 	u32 stored = 0;
 	int err = 0;
 
-	if (!q->vq || virtqueue_is_broken(q->vq))
+	if (virtio_tmem_queue_error(q))
 		return false;
 	nr = virtio_tmem_take_batch(vt, q, &pool);
 	if (nr)
@@ -588,8 +588,9 @@ static int virtio_tmem_get_now(struct virtio_tmem *vt,
 	int ret;
 
 	/* What was read ahead can still be got then: leave it */
-	if (!q->vq || virtqueue_is_broken(q->vq))
-		return q->vq ? -EIO : -ENODEV;
+	ret = virtio_tmem_queue_error(q);
+	if (ret)
+		return ret;
 
 	nr = virtio_tmem_plan_ahead(vt, q, pool, index);
 	buf = virtio_tmem_prepare(q, VT_MSG_PAGES, VIRTIO_TMEM_REQ_GET, pool, nr);

@@ -76,6 +76,13 @@ static int virtio_tmem_wait_step(struct virtio_tmem *vt,
 	return 0;
 }
 
+int virtio_tmem_queue_error(struct virtio_tmem_queue *q)
+{
+	if (!q->vq)
+		return -ENODEV;
+	return virtqueue_is_broken(q->vq) ? -EIO : 0;
+}
+
 struct virtio_tmem_buf *virtio_tmem_prepare(struct virtio_tmem_queue *q,
 					    enum virtio_tmem_msg_id id, u8 type,
 					    struct virtio_tmem_pool *pool,
