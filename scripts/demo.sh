@@ -19,27 +19,7 @@ cd "$(dirname "$0")/.."
 mib=384
 max_size=${MAX_SIZE:-512M}
 
-# With a wrong choice of path or tool, one line and out: no TAP here.
-vm_die()
-{
-	echo "demo: $1" >&2
-	exit 1
-}
-
-# vm.sh reports a lost guest this way.
-not_ok()
-{
-	echo "demo: guest failed: $1" >&2
-	shift
-	[ $# -eq 0 ] || printf '%s\n' "$@" >&2
-	vm_diag >&2
-	exit 1
-}
-
-ok()
-{
-	:
-}
+vm_no_tap demo
 
 # one NAME: the guest's run; afterwards its values are in the file NAME
 one()

@@ -22,16 +22,7 @@ out=$BUILD/bench
 mib=384
 disk=448M
 
-# vm.sh says what it sees in TAP: here only a failure is of interest.
-ok() { :; }
-not_ok()
-{
-	echo "bench: $1" >&2
-	shift
-	[ $# = 0 ] || printf '%s\n' "$@" >&2
-	vm_diag >&2
-	exit 1
-}
+vm_no_tap bench
 
 # job COMMAND PROCS: the job of a guest that prepares swap with this command
 job()

@@ -116,6 +116,31 @@ done_testing()
 	exit
 }
 
+# vm_no_tap NAME: for a program that is no test: only a failure is of interest, and
+# ends it
+# shellcheck disable=SC2317 # what vm.sh calls from here on
+vm_no_tap()
+{
+	VM_NAME=$1
+	ok()
+	{
+		:
+	}
+	not_ok()
+	{
+		echo "$VM_NAME: $1" >&2
+		shift
+		[ $# -eq 0 ] || printf '%s\n' "$@" >&2
+		vm_diag >&2
+		exit 1
+	}
+	vm_die()
+	{
+		echo "$VM_NAME: $1" >&2
+		exit 1
+	}
+}
+
 # Ends a test that cannot go on.
 bail()
 {

@@ -102,6 +102,26 @@ static void batch_wait(Batch *b)
     g_assert_false(qtmem_poll(b->t));
 }
 
+/* Add as many puts as there is room for, of an index and a page each */
+static void batch_add_puts(Batch *b)
+{
+    unsigned int i;
+
+    for (i = 0; i < MAX_BATCH; i++) {
+        batch_add(b, VIRTIO_TMEM_REQ_PUT, i, i);
+    }
+}
+
+/* What batch_add_puts() has put is there */
+static void batch_assert_held(Batch *b)
+{
+    unsigned int i;
+
+    for (i = 0; i < MAX_BATCH; i++) {
+        qtmem_assert_holds(b->t, b->pool, 0, i, QTMEM_NORMAL, i);
+    }
+}
+
 static uint8_t batch_status(Batch *b, unsigned int i)
 {
     return qtest_readb(b->t->qts, b->mem + i * SLOT + SLOT_RESP);
@@ -253,20 +273,15 @@ static void more_requests_than_the_budget_are_all_served(void *obj, void *data,
     Count from;
     Batch b;
     QTMEM t;
-    int i;
 
     qtmem_start(&t, obj, alloc, features);
     batch_start(&b, &t, qtmem_make_pool(&t));
-    for (i = 0; i < MAX_BATCH; i++) {
-        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
-    }
+    batch_add_puts(&b);
     from = count_from_here(&t);
     qtmem_kick(&t);
     batch_wait(&b);
     assert_counted(&t, from, MAX_BATCH, 1);
-    for (i = 0; i < MAX_BATCH; i++) {
-        qtmem_assert_holds(&t, b.pool, 0, i, QTMEM_NORMAL, i);
-    }
+    batch_assert_held(&b);
     batch_end(&b);
     qtmem_stop(&t);
 }
@@ -311,13 +326,10 @@ static void stopped_vm_goes_on_where_it_was(void *obj, void *data,
     Count from;
     Batch b;
     QTMEM t;
-    int i;
 
     qtmem_start(&t, obj, alloc, 0);
     batch_start(&b, &t, qtmem_make_pool(&t));
-    for (i = 0; i < MAX_BATCH; i++) {
-        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
-    }
+    batch_add_puts(&b);
     from = count_from_here(&t);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
     qtmem_kick(&t);
@@ -326,9 +338,7 @@ static void stopped_vm_goes_on_where_it_was(void *obj, void *data,
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
     batch_wait(&b);
     assert_counted(&t, from, MAX_BATCH, 1);
-    for (i = 0; i < MAX_BATCH; i++) {
-        qtmem_assert_holds(&t, b.pool, 0, i, QTMEM_NORMAL, i);
-    }
+    batch_assert_held(&b);
     batch_end(&b);
     qtmem_stop(&t);
 }
@@ -370,9 +380,7 @@ static void reset_forgets_what_was_in_the_ring(void *obj, void *data,
 
     qtmem_start(&t, obj, alloc, 0);
     batch_start(&b, &t, qtmem_make_pool(&t));
-    for (i = 0; i < MAX_BATCH; i++) {
-        batch_add(&b, VIRTIO_TMEM_REQ_PUT, i, i);
-    }
+    batch_add_puts(&b);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
     qtmem_kick(&t);
     qvirtio_reset(t.vdev);
