@@ -34,6 +34,7 @@ VM_DISKS_MORE=
 VM_DIR=
 VM_SHM=
 VM_PID=
+VM_IN=
 VM_JOB=
 VM_ACCEL=
 
@@ -261,7 +262,12 @@ vm_start()
 	local args n=0 size dev more=
 
 	vm_stop
-	rm -f "$VM_DIR"/*.sock "$VM_DIR"/*.log "$VM_SHM"/*
+	rm -f "$VM_DIR"/*.sock "$VM_DIR"/*.log "$VM_DIR"/*.in "$VM_SHM"/*
+	# Not a socket: what the guest says while a client hangs up would be lost.
+	# The pipe stays open here, so QEMU's side of it never ends.
+	mkfifo "$VM_DIR/proto.in"
+	[ -z "$VM_IN" ] || exec {VM_IN}>&-
+	exec {VM_IN}<>"$VM_DIR/proto.in"
 	case $VM_ACCEL in
 	# Without multi-threaded TCG, vCPUs would take turns: no races.
 	tcg) args=(-accel "tcg,thread=multi" -cpu max) ;;
@@ -278,7 +284,7 @@ vm_start()
 		-append "console=ttyS0 panic=-1 oops=panic rootfstype=ramfs $VM_APPEND"
 		-chardev "file,id=console,path=$VM_DIR/console.log"
 		-serial "chardev:console"
-		-chardev "socket,id=proto,path=$VM_DIR/proto.sock,server=on,wait=off,logfile=$VM_DIR/proto.log"
+		-chardev "file,id=proto,path=$VM_DIR/proto.log,input-path=$VM_DIR/proto.in"
 		-serial "chardev:proto"
 		-qmp "unix:$VM_DIR/qmp.sock,server=on,wait=off"
 	)
@@ -388,13 +394,8 @@ vm_sum()
 # vm_send WORD: for a job that awaits it
 vm_send()
 {
-	# The connection stays open until the guest has it: QEMU drops what it
-	# has not read when the other side hangs up.
-	{
-		echo "$1"
-		vm_poll 20 vm_has_or_dead "^@got $1\$"
-	} | socat -u - "UNIX-CONNECT:$VM_DIR/proto.sock"
-	vm_has "^@got $1\$"
+	echo "$1" >&"$VM_IN"
+	vm_poll 20 vm_has_or_dead "^@got $1\$" && vm_has "^@got $1\$"
 }
 
 # vm_qmp JSON: prints the answer ("return" or "error" object)
