@@ -89,7 +89,10 @@ all()
 	way 'virtio-tmem, each page by itself' 'swap_on /dev/vda' 1
 	VM_APPEND='' VM_TMEM=max-size=512M,num-queues=1,ioeventfd=on
 	way 'virtio-tmem, served in the main loop' 'swap_on /dev/vda' 1
-	VM_CPUS=2 VM_TMEM=''
+	VM_CPUS=2 VM_TMEM='' VM_MEM=616M VM_APPEND="brd.rd_size=458752 brd.rd_nr=1"
+	way 'RAM disk in the guest, 2 vCPUs, 2 processes' \
+		'dd if=/dev/zero of=/dev/ram0 bs=1M count=448 2>/dev/null; swap_on /dev/ram0' 2
+	VM_MEM=160M VM_APPEND=''
 	way 'virtio-blk, 2 vCPUs, 2 processes' 'swap_on /dev/vda' 2
 	VM_TMEM=max-size=512M,num-queues=2
 	way 'virtio-tmem, 2 vCPUs, 2 processes' 'swap_on /dev/vda' 2

@@ -119,9 +119,9 @@ static TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
     info->moved = stats.moved;
     info->put_latency = virtio_tmem_get_latency(stats.put_histogram);
     info->get_latency = virtio_tmem_get_latency(stats.get_histogram);
-    info->requests = tmem->requests;
-    info->invalid_requests = tmem->invalid_requests;
-    info->notifications = tmem->notifications;
+    info->requests = stat64_get(&tmem->requests);
+    info->invalid_requests = stat64_get(&tmem->invalid_requests);
+    info->notifications = stat64_get(&tmem->notifications);
     info->pools = virtio_tmem_get_pools(tmem);
     return info;
 }

@@ -10,7 +10,10 @@
 #include "hw/virtio/tmem-store.h"
 #include "hw/virtio/tmem-store-worker.h"
 #include "qapi/qapi-types-tmem.h"
+#include "qapi/qapi-types-virtio.h"
+#include "qemu/stats64.h"
 #include "qom/object.h"
+#include "system/iothread.h"
 
 #define TYPE_VIRTIO_TMEM "virtio-tmem-device"
 
@@ -29,13 +32,22 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOTMEM, VIRTIO_TMEM)
 typedef struct VirtIOTMEMQueue {
     VirtIOTMEM *tmem;
     VirtQueue *vq;
+    /* Of the IOThread that serves the queue, or of the main loop */
+    AioContext *ctx;
     /* Goes on with a ring that one notification could not empty */
     QEMUBH *bh;
+    MemReentrancyGuard guard;
+    /* vCPUs that have dropped the BQL to serve; protected by the BQL */
+    unsigned int users;
+    /* Written with the BQL held, and read by who is serving */
+    bool enabled;
+    /* Held by who is serving: virtio-tmem-queue.c; protects the following */
+    QemuMutex lock;
     /* Puts that the guest may still make without being refused */
     uint32_t reservations;
 } VirtIOTMEMQueue;
 
-/* All fields are protected by the BQL; the store locks itself. */
+/* All fields but counters are protected by the BQL; the store locks itself. */
 struct VirtIOTMEM {
     VirtIODevice parent_obj;
 
@@ -49,9 +61,13 @@ struct VirtIOTMEM {
     uint64_t pool_quota;
     bool lock_memory;
     bool hugepages;
+    IOThread *iothread;
+    IOThreadVirtQueueMappingList *iothread_vq_mapping_list;
     uint64_t host_features;
 
     VirtIOTMEMQueue *queues;
+    /* Read without the BQL; set back only when no queue is enabled */
+    bool ioeventfd_started;
     TmemStore *store;
     TmemWorker *worker;
     /* Tells guest and monitors of a new limit, for the worker's thread */
@@ -63,9 +79,9 @@ struct VirtIOTMEM {
     uint64_t max_pages;
 
     /* counters, since the device was created */
-    uint64_t requests;
-    uint64_t invalid_requests;
-    uint64_t notifications;
+    Stat64 requests;
+    Stat64 invalid_requests;
+    Stat64 notifications;
 };
 
 /**
