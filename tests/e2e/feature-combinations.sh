@@ -40,7 +40,7 @@ cmp_ok "pages were staged" "$staged" -gt 1000
 cmp_ok "pages were read ahead" "$ahead" -gt 1000
 run "no reservations" ,reserve=off ""
 is "nothing is staged without a promise" "$staged" 0
-run "no features at all" ,reserve=off,target=off,stats=off,ephemeral=off ""
+run "no features at all" ,reserve=off,target=off,stats=off,ephemeral=off,exclusive-get=off ""
 run "packed ring" ,packed=on ""
 run "packed ring, no event index" ,packed=on,event_idx=off ""
 run "no event index, no indirect descriptors" ,event_idx=off,indirect_desc=off ""

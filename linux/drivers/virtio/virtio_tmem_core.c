@@ -91,11 +91,37 @@ static void virtio_tmem_flush_work(struct work_struct *work)
 	mutex_unlock(&vt->pools_lock);
 }
 
+/* Host memory that is kept free for this guest is better used for another */
+static void virtio_tmem_idle_work(struct work_struct *work)
+{
+	struct virtio_tmem *vt = container_of(work, struct virtio_tmem,
+					      idle_work.work);
+	unsigned long granted_at;
+	unsigned int i;
+
+	for (i = 0; i < vt->nr_queues; i++) {
+		granted_at = READ_ONCE(vt->queues[i].granted_at);
+		if (time_before(jiffies, granted_at + VT_IDLE))
+			queue_delayed_work(vt->wq, &vt->idle_work, VT_IDLE);
+		else
+			virtio_tmem_give_back(vt, &vt->queues[i]);
+	}
+}
+
+static void virtio_tmem_give_all_back(struct virtio_tmem *vt)
+{
+	unsigned int i;
+
+	for (i = 0; i < vt->nr_queues; i++)
+		virtio_tmem_give_back(vt, &vt->queues[i]);
+}
+
 static void virtio_tmem_pool_free(struct virtio_tmem_pool *pool)
 {
 	kvfree(pool->held);
 	kvfree(pool->flush_pages);
 	kvfree(pool->flush_clusters);
+	kvfree(pool->local);
 	virtio_tmem_unref(pool->vt);
 	kfree(pool);
 }
@@ -163,7 +189,9 @@ struct virtio_tmem_pool *virtio_tmem_pool_create(struct virtio_tmem *vt,
 				     GFP_KERNEL);
 	pool->flush_clusters = kvcalloc(BITS_TO_LONGS(virtio_tmem_nr_clusters(pool)),
 					sizeof(long), GFP_KERNEL);
-	if (!pool->held || !pool->flush_pages || !pool->flush_clusters)
+	pool->local = kvcalloc(BITS_TO_LONGS(nr_pages), sizeof(long), GFP_KERNEL);
+	if (!pool->held || !pool->flush_pages || !pool->flush_clusters ||
+	    !pool->local)
 		goto fail;
 
 	err = virtio_tmem_pool_request(vt, VIRTIO_TMEM_REQ_POOL_CREATE, NULL,
@@ -183,15 +211,19 @@ fail:
 void virtio_tmem_pool_destroy(struct virtio_tmem_pool *pool)
 {
 	struct virtio_tmem_resp resp;
+	bool last;
 
 	if (!pool)
 		return;
 	/* From here on the worker does not know it; pending flushes are moot */
 	mutex_lock(&pool->vt->pools_lock);
 	list_del(&pool->node);
+	last = list_empty(&pool->vt->pools);
 	mutex_unlock(&pool->vt->pools_lock);
 
 	virtio_tmem_drop_pool(pool);
+	if (last)
+		virtio_tmem_give_all_back(pool->vt);
 	virtio_tmem_pool_request(pool->vt, VIRTIO_TMEM_REQ_POOL_DESTROY, pool,
 				 &resp);
 	virtio_tmem_pool_free(pool);
@@ -328,6 +360,7 @@ static void virtio_tmem_release(struct kref *ref)
 	unsigned int i;
 
 	cancel_delayed_work_sync(&vt->flush_work);
+	cancel_delayed_work_sync(&vt->idle_work);
 	if (vt->wq)
 		destroy_workqueue(vt->wq);
 	for (i = 0; i < vt->nr_queues; i++)
@@ -345,13 +378,19 @@ void virtio_tmem_unref(struct virtio_tmem *vt)
 	kref_put(&vt->ref, virtio_tmem_release);
 }
 
-/* The core has no handling of its own for a device that wants a reset. */
+/*
+ * The host wants memory back: pages of ours are too many, or it just needs what
+ * it keeps for us. (The virtio core has no handling of its own for a device that
+ * wants a reset.)
+ */
 static void virtio_tmem_config_work(struct work_struct *work)
 {
 	struct virtio_tmem *vt = container_of(work, struct virtio_tmem,
 					      config_work);
 	struct virtio_device *vdev = vt->vdev;
 
+	if (virtio_has_feature(vdev, VIRTIO_TMEM_F_TARGET))
+		virtio_tmem_give_all_back(vt);
 	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
 		dev_err(&vdev->dev, "the device has failed and needs a reset: giving it up\n");
 		virtio_break_device(vdev);
@@ -392,6 +431,7 @@ static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 	mutex_init(&vt->pools_lock);
 	INIT_LIST_HEAD(&vt->pools);
 	INIT_DELAYED_WORK(&vt->flush_work, virtio_tmem_flush_work);
+	INIT_DELAYED_WORK(&vt->idle_work, virtio_tmem_idle_work);
 	INIT_WORK(&vt->config_work, virtio_tmem_config_work);
 	for (i = 0; i < nr_queues; i++)
 		mutex_init(&vt->queues[i].lock);
@@ -534,6 +574,7 @@ static const struct virtio_device_id virtio_tmem_id_table[] = {
 
 static const unsigned int virtio_tmem_features[] = {
 	VIRTIO_TMEM_F_RESERVE,
+	VIRTIO_TMEM_F_TARGET,
 };
 
 static struct virtio_driver virtio_tmem_driver = {

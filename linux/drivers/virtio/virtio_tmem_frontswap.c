@@ -37,6 +37,10 @@ static bool enabled = true;
 module_param_named(frontswap, enabled, bool, 0644);
 MODULE_PARM_DESC(frontswap, "Offer devices that are found to frontswap (default: on)");
 
+static bool exclusive;
+module_param(exclusive, bool, 0644);
+MODULE_PARM_DESC(exclusive, "Drop a page from the host once it was got: less host memory, but it is put again when the guest needs the room (default: off)");
+
 struct tmem_area {
 	struct virtio_tmem_pool *pool;
 	/* Bit n: the page of slot n is on the host */
@@ -160,6 +164,21 @@ static void tmem_wait_for_reboot(void)
 		schedule_timeout_uninterruptible(HZ);
 }
 
+/*
+ * The guest has the only copy of the page from now on: dirty, it is put again
+ * and not just dropped. That is for pages in the swap cache only; others (those
+ * of synchronous swap devices) can be dropped before anybody has seen them, and
+ * are then read from the slot once more.
+ */
+static void tmem_area_give_up(struct tmem_area *area, pgoff_t offset,
+			      struct page *page)
+{
+	if (!PageSwapCache(page) || !test_and_clear_bit(offset, area->on_host))
+		return;
+	SetPageDirty(page);
+	virtio_tmem_flush(area->pool, offset);
+}
+
 /* Return: 0 or -EIO, never what swap_readpage() takes for "not here" */
 static int tmem_frontswap_load(unsigned int type, pgoff_t offset,
 			       struct page *page)
@@ -181,8 +200,11 @@ static int tmem_frontswap_load(unsigned int type, pgoff_t offset,
 	}
 
 	err = virtio_tmem_get(area->pool, offset, page);
-	if (!err)
+	if (!err) {
+		if (READ_ONCE(exclusive))
+			tmem_area_give_up(area, offset, page);
 		return 0;
+	}
 	tmem_wait_for_reboot();
 	pr_err_ratelimited("virtio_tmem %s: page at offset %lu of swap area %u is lost (error %d): who needs it gets SIGBUS\n",
 			   virtio_tmem_name(vt), offset, type, err);

@@ -37,6 +37,9 @@
 /* Most pages that a queue has read ahead: half of what one request brings */
 #define VT_MAX_READAHEAD	(VIRTIO_TMEM_MAX_PAGES / 2)
 
+/* Reservations that are not used for so long (jiffies) are given back */
+#define VT_IDLE			HZ
+
 /* Descriptors that a queue needs: a header and a response each, and pages */
 #define VT_RING_SIZE		(2 * VT_NR_MSGS + VIRTIO_TMEM_MAX_PAGES)
 
@@ -76,7 +79,7 @@ enum virtio_tmem_slot_state {
 /* A page of the guest that is here for the page of a key */
 struct virtio_tmem_slot {
 	enum virtio_tmem_slot_state state;
-	struct virtio_tmem_pool *pool;
+	struct virtio_tmem_pool *pool;	/* NULL: has no key */
 	unsigned long index;
 	struct page *page;
 };
@@ -94,6 +97,7 @@ struct virtio_tmem_queue {
 	struct scatterlist sg[VIRTIO_TMEM_MAX_PAGES];
 	struct virtio_tmem_slot *batch[VIRTIO_TMEM_MAX_PAGES];
 	unsigned int asked;		/* puts since reservations were asked for */
+	unsigned long granted_at;	/* in jiffies: the answer to it */
 	unsigned long next_index;	/* after what was got last */
 	unsigned int window;		/* pages to get, with those ahead */
 
@@ -116,6 +120,7 @@ struct virtio_tmem {
 	char name[32];
 	struct workqueue_struct *wq;
 	struct delayed_work flush_work;
+	struct delayed_work idle_work;
 	struct work_struct config_work;
 	struct notifier_block pm_nb;
 	struct dentry *debugfs;
@@ -144,6 +149,8 @@ struct virtio_tmem_pool {
 	 */
 	unsigned long *flush_pages;
 	unsigned long *flush_clusters;
+	/* Bit n: a slot has index n. Protected by slot_lock of its queue. */
+	unsigned long *local;
 };
 
 void virtio_tmem_count_many(struct virtio_tmem *vt, enum virtio_tmem_stat stat,
@@ -231,6 +238,12 @@ void virtio_tmem_free_slots(struct virtio_tmem_queue *q);
 
 /* As after the device's reset: nothing is held and nothing promised */
 void virtio_tmem_reset_slots(struct virtio_tmem_queue *q);
+
+/*
+ * Send what is staged in a queue and give back what it was promised beyond that.
+ * May sleep.
+ */
+void virtio_tmem_give_back(struct virtio_tmem *vt, struct virtio_tmem_queue *q);
 
 /* Forget the staged and read-ahead pages of a pool. May sleep. */
 void virtio_tmem_drop_pool(struct virtio_tmem_pool *pool);

@@ -111,7 +111,25 @@ static void virtio_tmem_copy(struct page *to, struct page *from)
 	kunmap_local(dst);
 }
 
-/* Called with slot_lock held, as the next three */
+/*
+ * Give a slot a key, or none (@pool is NULL). The words of pool->local belong to
+ * one queue each. Called with slot_lock held, as the next four.
+ */
+static void virtio_tmem_set_key(struct virtio_tmem_slot *slot,
+				struct virtio_tmem_pool *pool,
+				unsigned long index)
+{
+	BUILD_BUG_ON(VT_CLUSTER_SIZE % BITS_PER_LONG);
+
+	if (slot->pool)
+		__clear_bit(slot->index, slot->pool->local);
+	slot->pool = pool;
+	slot->index = index;
+	if (pool)
+		__set_bit(index, pool->local);
+}
+
+/* Only for a key that pool->local knows is it worth to look */
 static struct virtio_tmem_slot *
 virtio_tmem_find(struct virtio_tmem_slot *slots, unsigned int nr,
 		 struct virtio_tmem_pool *pool, unsigned long index)
@@ -119,8 +137,7 @@ virtio_tmem_find(struct virtio_tmem_slot *slots, unsigned int nr,
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		if (slots[i].index == index && slots[i].pool == pool &&
-		    slots[i].state != VT_SLOT_EMPTY)
+		if (slots[i].index == index && slots[i].pool == pool)
 			return &slots[i];
 	return NULL;
 }
@@ -135,12 +152,12 @@ virtio_tmem_revoke(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
 {
 	struct virtio_tmem_slot *slot;
 
-	if (!q->nr_staged)
+	if (!test_bit(index, pool->local))
 		return NULL;
 	slot = virtio_tmem_find(q->staged, vt->nr_staged, pool, index);
 	if (!slot || slot->state == VT_SLOT_READY)
 		return slot;
-	slot->pool = NULL;
+	virtio_tmem_set_key(slot, NULL, 0);
 	return NULL;
 }
 
@@ -152,10 +169,12 @@ static void virtio_tmem_drop_ahead(struct virtio_tmem *vt,
 {
 	struct virtio_tmem_slot *slot;
 
+	if (!test_bit(index, pool->local))
+		return;
 	slot = virtio_tmem_find(q->ahead, vt->nr_ahead, pool, index);
 	if (!slot)
 		return;
-	slot->pool = NULL;
+	virtio_tmem_set_key(slot, NULL, 0);
 	if (slot->state == VT_SLOT_READY) {
 		slot->state = VT_SLOT_EMPTY;
 		virtio_tmem_count(vt, VT_STAT_AHEAD_WASTED);
@@ -199,8 +218,7 @@ static bool virtio_tmem_stage(struct virtio_tmem_queue *q,
 		slot = virtio_tmem_take_slot(vt, q);
 	if (slot) {
 		slot->state = VT_SLOT_FILLING;
-		slot->pool = pool;
-		slot->index = index;
+		virtio_tmem_set_key(slot, pool, index);
 	}
 	spin_unlock_irqrestore(&q->slot_lock, flags);
 	if (!slot)
@@ -269,7 +287,7 @@ static unsigned int virtio_tmem_end_batch(struct virtio_tmem_queue *q,
 			continue;
 		}
 		slot->state = VT_SLOT_EMPTY;
-		slot->pool = NULL;
+		virtio_tmem_set_key(slot, NULL, 0);
 		q->nr_staged--;
 	}
 	/* Those that are staged have used theirs */
@@ -358,7 +376,64 @@ static bool virtio_tmem_send_staged(struct virtio_tmem *vt,
 		promised = min(le32_to_cpu(resp.reservations), vt->nr_staged);
 	/* A full host is not asked again with each put */
 	q->asked = !promised;
+	WRITE_ONCE(q->granted_at, jiffies);
+	if (promised)
+		queue_delayed_work(vt->wq, &vt->idle_work, VT_IDLE);
 	return virtio_tmem_end_batch(q, nr, stored, promised);
+}
+
+/*
+ * Send what is staged, of all pools. Called with the queue's lock held. Return:
+ * false when some pages had to stay.
+ */
+static bool virtio_tmem_send_all(struct virtio_tmem *vt,
+				 struct virtio_tmem_queue *q)
+{
+	struct virtio_tmem_pool *pool;
+	unsigned int nr;
+	u32 stored;
+
+	for (;;) {
+		pool = NULL;
+		nr = virtio_tmem_take_batch(vt, q, &pool);
+		if (!nr)
+			return true;
+		if (virtio_tmem_add_batch(vt, q, pool, nr) ||
+		    virtio_tmem_run(vt, q))
+			return false;
+		stored = virtio_tmem_check_batch(vt, q, nr);
+		virtio_tmem_end_batch(q, nr, stored, 0);
+		if (hweight32(stored) != nr)
+			return false;
+	}
+}
+
+void virtio_tmem_give_back(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
+{
+	unsigned long flags;
+	unsigned int nr;
+	bool any;
+
+	mutex_lock(&q->lock);
+	/* First taken away here, so that no put uses them meanwhile */
+	spin_lock_irqsave(&q->slot_lock, flags);
+	any = q->reservations || q->nr_staged;
+	q->reservations = 0;
+	spin_unlock_irqrestore(&q->slot_lock, flags);
+	q->asked = 0;
+	if (!any || virtio_tmem_queue_error(q) || !virtio_tmem_send_all(vt, q))
+		goto unlock;
+
+	/* Pages that are just being copied keep theirs */
+	spin_lock_irqsave(&q->slot_lock, flags);
+	nr = q->nr_staged;
+	q->reservations = 0;
+	spin_unlock_irqrestore(&q->slot_lock, flags);
+	virtio_tmem_prepare(q, VT_MSG_RESERVE, VIRTIO_TMEM_REQ_RESERVE, NULL, nr);
+	if (!virtio_tmem_add(vt, q, VT_MSG_RESERVE, 0, 0))
+		virtio_tmem_run(vt, q);
+unlock:
+	mutex_unlock(&q->lock);
 }
 
 /* Put one page and wait. Called with the queue's lock held. */
@@ -445,13 +520,16 @@ static bool virtio_tmem_get_local(struct virtio_tmem_queue *q,
 				  unsigned long index, struct page *page)
 {
 	struct virtio_tmem *vt = pool->vt;
-	struct virtio_tmem_slot *slot = NULL;
+	struct virtio_tmem_slot *slot;
 	unsigned long flags;
 	bool ahead = false;
 
 	spin_lock_irqsave(&q->slot_lock, flags);
-	if (q->nr_staged)
-		slot = virtio_tmem_find(q->staged, vt->nr_staged, pool, index);
+	if (!test_bit(index, pool->local)) {
+		spin_unlock_irqrestore(&q->slot_lock, flags);
+		return false;
+	}
+	slot = virtio_tmem_find(q->staged, vt->nr_staged, pool, index);
 	if (!slot) {
 		slot = virtio_tmem_find(q->ahead, vt->nr_ahead, pool, index);
 		ahead = slot && slot->state == VT_SLOT_READY;
@@ -461,7 +539,7 @@ static bool virtio_tmem_get_local(struct virtio_tmem_queue *q,
 	if (ahead) {
 		/* The page goes to the swap cache: it will not be asked again */
 		slot->state = VT_SLOT_FILLING;
-		slot->pool = NULL;
+		virtio_tmem_set_key(slot, NULL, 0);
 	} else if (slot) {
 		virtio_tmem_copy(page, slot->page);
 	}
@@ -512,8 +590,7 @@ virtio_tmem_take_ahead(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
 	if (slot->state == VT_SLOT_READY)
 		virtio_tmem_count(vt, VT_STAT_AHEAD_WASTED);
 	slot->state = VT_SLOT_FILLING;
-	slot->pool = pool;
-	slot->index = index;
+	virtio_tmem_set_key(slot, pool, index);
 	return slot;
 }
 
@@ -534,10 +611,8 @@ static unsigned int virtio_tmem_plan_ahead(struct virtio_tmem *vt,
 
 	spin_lock_irqsave(&q->slot_lock, flags);
 	for (i = index + 1; i < end; i++) {
-		if (!test_bit(i, pool->held) || test_bit(i, pool->flush_pages) ||
-		    (q->nr_staged &&
-		     virtio_tmem_find(q->staged, vt->nr_staged, pool, i)) ||
-		    virtio_tmem_find(q->ahead, vt->nr_ahead, pool, i))
+		if (!test_bit(i, pool->held) ||
+		    test_bit(i, pool->flush_pages) || test_bit(i, pool->local))
 			continue;
 		slot = virtio_tmem_take_ahead(vt, q, pool, i);
 		if (slot)
@@ -569,7 +644,7 @@ static void virtio_tmem_end_ahead(struct virtio_tmem *vt,
 		if (done & BIT(i))
 			virtio_tmem_count(vt, VT_STAT_AHEAD_WASTED);
 		slot->state = VT_SLOT_EMPTY;
-		slot->pool = NULL;
+		virtio_tmem_set_key(slot, NULL, 0);
 	}
 	spin_unlock_irqrestore(&q->slot_lock, flags);
 }
@@ -666,7 +741,7 @@ void virtio_tmem_flush(struct virtio_tmem_pool *pool, unsigned long index)
 	slot = virtio_tmem_revoke(vt, q, pool, index);
 	if (slot) {
 		slot->state = VT_SLOT_EMPTY;
-		slot->pool = NULL;
+		virtio_tmem_set_key(slot, NULL, 0);
 		q->nr_staged--;
 		q->reservations++;
 		virtio_tmem_count(vt, VT_STAT_STAGED_FREES);
@@ -711,12 +786,12 @@ void virtio_tmem_drop_pool(struct virtio_tmem_pool *pool)
 				q->reservations++;
 				q->staged[i].state = VT_SLOT_EMPTY;
 			}
-			q->staged[i].pool = NULL;
+			virtio_tmem_set_key(&q->staged[i], NULL, 0);
 		}
 		for (i = 0; i < vt->nr_ahead; i++) {
 			if (q->ahead[i].pool != pool)
 				continue;
-			q->ahead[i].pool = NULL;
+			virtio_tmem_set_key(&q->ahead[i], NULL, 0);
 			q->ahead[i].state = VT_SLOT_EMPTY;
 		}
 		spin_unlock_irqrestore(&q->slot_lock, flags);

@@ -190,6 +190,11 @@ unsigned tmem_reserve_add(TmemArena *arena, unsigned puts);
 void tmem_reserve_sub(TmemArena *arena, unsigned puts, bool keep);
 
 /**
+ * tmem_reserve_puts: puts that are promised
+ */
+unsigned tmem_reserve_puts(TmemArena *arena);
+
+/**
  * tmem_reserve_take: an object from the reserve, for tmem_arena_alloc()
  */
 TmemHandle tmem_reserve_take(TmemArena *arena, size_t size);

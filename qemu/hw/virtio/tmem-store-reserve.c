@@ -132,6 +132,17 @@ void tmem_reserve_sub(TmemArena *arena, unsigned puts, bool keep)
     g_mutex_unlock(&reserve->lock);
 }
 
+unsigned tmem_reserve_puts(TmemArena *arena)
+{
+    TmemReserve *reserve = &arena->reserve;
+    unsigned puts;
+
+    g_mutex_lock(&reserve->lock);
+    puts = reserve->puts;
+    g_mutex_unlock(&reserve->lock);
+    return puts;
+}
+
 bool tmem_reserve_trim(TmemArena *arena)
 {
     TmemReserve *reserve = &arena->reserve;

@@ -51,6 +51,7 @@ void tmem_store_get_stats(TmemStore *store, TmemStoreStats *stats)
                             (uint64_t)TMEM_INDEX_NODE_SIZE +
                             stats->ephemeral * sizeof(TmemLruNode);
     stats->bytes_reclaimable = arena.reclaimable;
+    stats->reserved = tmem_reserve_puts(&store->arena);
 
     g_mutex_lock(&store->size_lock);
     stats->max_size = store->max_size;

@@ -71,8 +71,9 @@ static void hmp_print_tmem(Monitor *mon, const TmemInfo *info)
                    PRIu64 " ephemeral)\n",
                    info->bytes_stored, info->pages, info->same_filled_pages,
                    info->raw_pages, info->zstd_pages, info->ephemeral_pages);
-    monitor_printf(mon, "  puts: %" PRIu64 ", rejected: %" PRIu64 "\n",
-                   info->puts, info->rejected_puts);
+    monitor_printf(mon, "  puts: %" PRIu64 ", rejected: %" PRIu64
+                   ", reserved: %" PRIu64 "\n", info->puts,
+                   info->rejected_puts, info->reserved_puts);
     monitor_printf(mon, "  gets: %" PRIu64 ", misses: %" PRIu64 "\n",
                    info->gets, info->misses);
     monitor_printf(mon, "  flushes: %" PRIu64 ", evicted: %" PRIu64 "\n",

@@ -109,6 +109,7 @@ static TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
     info->raw_pages = stats.raw;
     info->zstd_pages = stats.zstd;
     info->ephemeral_pages = stats.ephemeral;
+    info->reserved_puts = stats.reserved;
     info->puts = stats.puts;
     info->rejected_puts = stats.rejected_puts;
     info->gets = stats.gets;

@@ -185,6 +185,10 @@ static uint8_t virtio_tmem_get(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
 
         if (!ret) {
             done |= 1u << i;
+            if (req->flags & VIRTIO_TMEM_FLAG_EXCLUSIVE) {
+                tmem_store_flush(tmem->store, req->pool, req->object,
+                                 req->list.index[i], req->list.index[i]);
+            }
         } else {
             /*
              * A used length says that every byte up to it was written, so a
@@ -325,6 +329,11 @@ static uint8_t virtio_tmem_req_flags(VirtIOTMEM *tmem, uint8_t type)
         virtio_vdev_has_feature(VIRTIO_DEVICE(tmem),
                                 VIRTIO_TMEM_F_EPHEMERAL)) {
         return VIRTIO_TMEM_FLAG_EPHEMERAL;
+    }
+    if (type == VIRTIO_TMEM_REQ_GET &&
+        virtio_vdev_has_feature(VIRTIO_DEVICE(tmem),
+                                VIRTIO_TMEM_F_EXCLUSIVE_GET)) {
+        return VIRTIO_TMEM_FLAG_EXCLUSIVE;
     }
     if (type == VIRTIO_TMEM_REQ_PUT &&
         virtio_vdev_has_feature(VIRTIO_DEVICE(tmem), VIRTIO_TMEM_F_RESERVE)) {

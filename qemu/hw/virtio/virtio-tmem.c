@@ -421,6 +421,8 @@ static const Property virtio_tmem_properties[] = {
                       VIRTIO_TMEM_F_EPHEMERAL, true),
     DEFINE_PROP_BIT64("reserve", VirtIOTMEM, host_features,
                       VIRTIO_TMEM_F_RESERVE, true),
+    DEFINE_PROP_BIT64("exclusive-get", VirtIOTMEM, host_features,
+                      VIRTIO_TMEM_F_EXCLUSIVE_GET, true),
     DEFINE_PROP_BIT64("target", VirtIOTMEM, host_features,
                       VIRTIO_TMEM_F_TARGET, true),
     DEFINE_PROP_BIT64("stats", VirtIOTMEM, host_features,

@@ -95,7 +95,8 @@ static void features_are_those_that_work(void *obj, void *data,
 
     g_assert_cmphex(features & 0xffffff, ==,
                     1 << VIRTIO_TMEM_F_STATS | 1 << VIRTIO_TMEM_F_TARGET |
-                    1 << VIRTIO_TMEM_F_EPHEMERAL | 1 << VIRTIO_TMEM_F_RESERVE);
+                    1 << VIRTIO_TMEM_F_EPHEMERAL | 1 << VIRTIO_TMEM_F_RESERVE |
+                    1 << VIRTIO_TMEM_F_EXCLUSIVE_GET);
 }
 
 /* Invariants 1 and 3 */
@@ -197,6 +198,65 @@ static void last_of_a_duplicate_index_wins(void *obj, void *data,
     qtmem_assert_page(r.payload, QTMEM_NORMAL, 2);
     qtmem_assert_page(r.payload + PAGE, QTMEM_NORMAL, 1);
     qtmem_assert_page(r.payload + 2 * PAGE, QTMEM_NORMAL, 2);
+    qtmem_stop(&t);
+}
+
+static QTMEMReply get_exclusive(QTMEM *t, uint32_t pool, const uint64_t *index,
+                                uint16_t count)
+{
+    g_autoptr(GByteArray) get = qtmem_msg(VIRTIO_TMEM_REQ_GET, pool, 0, count);
+    int i;
+
+    ((struct virtio_tmem_req *)get->data)->flags = VIRTIO_TMEM_FLAG_EXCLUSIVE;
+    for (i = 0; i < count; i++) {
+        qtmem_msg_u64(get, index[i]);
+    }
+    return qtmem_send(t, get, RESP + count * PAGE);
+}
+
+/* Found, and removed: each page that was asked for, once, and no other */
+static void exclusive_get_removes_what_it_found(void *obj, void *data,
+                                                QGuestAllocator *alloc)
+{
+    const uint64_t index[] = { 5, 6, 5, 9 };
+    uint32_t pool;
+    QTMEMReply r;
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    pool = qtmem_make_pool(&t);
+    qtmem_put_ok(&t, pool, 0, 5, QTMEM_NORMAL, 5);
+    qtmem_put_ok(&t, pool, 0, 6, QTMEM_RANDOM, 6);
+    qtmem_put_ok(&t, pool, 0, 7, QTMEM_NORMAL, 7);
+    qtmem_put_ok(&t, pool, 1, 5, QTMEM_NORMAL, 8);
+
+    r = get_exclusive(&t, pool, index, 4);
+    g_assert_cmpint(r.status, ==, VIRTIO_TMEM_S_ABSENT);
+    g_assert_cmphex(r.done, ==, 3);
+    qtmem_assert_page(r.payload, QTMEM_NORMAL, 5);
+    qtmem_assert_page(r.payload + PAGE, QTMEM_RANDOM, 6);
+
+    qtmem_assert_absent(&t, pool, 0, 5);
+    qtmem_assert_absent(&t, pool, 0, 6);
+    qtmem_assert_holds(&t, pool, 0, 7, QTMEM_NORMAL, 7);
+    qtmem_assert_holds(&t, pool, 1, 5, QTMEM_NORMAL, 8);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 2);
+    qtmem_stop(&t);
+}
+
+static void without_the_feature_no_get_is_exclusive(void *obj, void *data,
+                                                    QGuestAllocator *alloc)
+{
+    const uint64_t index = 5;
+    uint32_t pool;
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    pool = qtmem_make_pool(&t);
+    qtmem_put_ok(&t, pool, 0, 5, QTMEM_NORMAL, 5);
+    g_assert_cmpint(get_exclusive(&t, pool, &index, 1).status, ==,
+                    VIRTIO_TMEM_S_INVALID);
+    qtmem_assert_holds(&t, pool, 0, 5, QTMEM_NORMAL, 5);
     qtmem_stop(&t);
 }
 
@@ -679,6 +739,9 @@ static void register_virtio_tmem_test(void)
     QOSGraphTestOptions no_stats = {
         .edge.extra_device_opts = "stats=off",
     };
+    QOSGraphTestOptions no_exclusive = {
+        .edge.extra_device_opts = "exclusive-get=off",
+    };
 
 #define ADD(fn, opts) qos_add_test(#fn, "virtio-tmem", fn, opts)
     ADD(config_space_tells_the_properties, NULL);
@@ -697,6 +760,8 @@ static void register_virtio_tmem_test(void)
     ADD(pools_and_objects_do_not_see_each_other, NULL);
     ADD(destroyed_pool_is_refused, NULL);
     ADD(one_pool_too_many_is_rejected, NULL);
+    ADD(exclusive_get_removes_what_it_found, NULL);
+    ADD(without_the_feature_no_get_is_exclusive, &no_exclusive);
     ADD(statistics_are_those_of_query_tmem, NULL);
     ADD(without_stats_the_request_is_unknown, &no_stats);
     ADD(all_queues_reach_the_same_store, NULL);

@@ -93,6 +93,7 @@ typedef struct TmemStoreStats {
     uint64_t raw;            /* of these: kept uncompressed */
     uint64_t zstd;           /* of these: compressed by zstd */
     uint64_t ephemeral;      /* of these: in ephemeral pools */
+    uint64_t reserved;       /* puts promised, see tmem_store_reserve() */
     uint64_t puts;           /* pages accepted */
     uint64_t rejected_puts;  /* pages refused for want of room */
     uint64_t gets;           /* pages found */
