@@ -65,10 +65,10 @@ VM_TMEM=max-size=256M,num-queues=2
 mode "in vCPUs" 0
 VM_TMEM=max-size=256M,num-queues=2,ioeventfd=on
 mode "in the main loop" 0
-VM_TMEM=max-size=256M,num-queues=2,iothread=tmem0
+VM_TMEM=max-size=256M,num-queues=2,ioeventfd=on,ioeventfd=on,iothread=tmem0
 mode "in an IOThread" 1 -object iothread,id=tmem0
 VM_TMEM=
 mode "in an IOThread for each queue" 2 -object iothread,id=tmem0 -object iothread,id=tmem1 \
-	-device '{"driver": "virtio-tmem-pci", "max-size": 268435456, "num-queues": 2, "pressure": "off",
+	-device '{"driver": "virtio-tmem-pci", "max-size": 268435456, "num-queues": 2, "pressure": "off", "ioeventfd": true,
 		"iothread-vq-mapping": [{"iothread": "tmem0"}, {"iothread": "tmem1"}]}'
 done_testing

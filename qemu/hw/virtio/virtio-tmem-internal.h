@@ -13,14 +13,17 @@
 
 #include "hw/virtio/virtio-tmem.h"
 
-/* virtio-tmem-request.c: with the lock of the queue held */
+/* virtio-tmem-request.c: with the lock of the queue held, the BQL or not */
 
 /**
- * virtio_tmem_serve: serve one request, and use it
+ * virtio_tmem_serve: do what one request asks for, and write the response
+ * @elem: has room for a response, and memory only (or copies of what is none)
  *
- * Returns: false when it cannot even be answered: the device is broken then.
+ * Touches neither the ring nor anything else of the virtio core.
+ *
+ * Returns: the used length.
  */
-bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem);
+size_t virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem);
 
 /**
  * virtio_tmem_set_reservations: have as many of @wanted as the store grants
@@ -36,26 +39,36 @@ void virtio_tmem_set_reservations(VirtIOTMEMQueue *q, uint32_t wanted);
  * serve this device.
  */
 bool virtio_tmem_queues_init(VirtIOTMEM *tmem, Error **errp);
+
+/**
+ * virtio_tmem_queues_cleanup: undo it, as far as others could see it
+ *
+ * Who is still in virtio-tmem-queue.c has a reference to the device:
+ * virtio_tmem_queues_free() comes when it is finalized.
+ */
 void virtio_tmem_queues_cleanup(VirtIOTMEM *tmem);
+void virtio_tmem_queues_free(VirtIOTMEM *tmem);
 
 /**
- * virtio_tmem_queues_start: requests may be served from now on
- *
- * Those that are in the ring are served soon.
+ * virtio_tmem_queue_kick: serve what is in the ring, soon
  */
-void virtio_tmem_queues_start(VirtIOTMEM *tmem);
+void virtio_tmem_queue_kick(VirtIOTMEMQueue *q);
 
 /**
- * virtio_tmem_queues_stop: no request is served from now on
+ * virtio_tmem_queue_quiesce: end the request that is being served
  *
- * When it returns, no thread is working on a ring. While one is, the BQL is
- * dropped.
+ * No other is begun before the BQL is dropped, nor later if the device may not
+ * run then. Not for queues of IOThreads while ioeventfd is started.
  */
-void virtio_tmem_queues_stop(VirtIOTMEM *tmem);
+void virtio_tmem_queue_quiesce(VirtIOTMEMQueue *q);
 
-/* The same for one queue, for VIRTIO_F_RING_RESET */
-void virtio_tmem_queue_start(VirtIOTMEMQueue *q);
-void virtio_tmem_queue_stop(VirtIOTMEMQueue *q);
+/**
+ * virtio_tmem_queue_attach, virtio_tmem_queue_detach: let the thread of the
+ * queue's context look after the ring, or no longer. Nothing when ioeventfd is
+ * not started.
+ */
+void virtio_tmem_queue_attach(VirtIOTMEMQueue *q);
+void virtio_tmem_queue_detach(VirtIOTMEMQueue *q);
 
 /* As VirtioDeviceClass has them */
 int virtio_tmem_start_ioeventfd(VirtIODevice *vdev);

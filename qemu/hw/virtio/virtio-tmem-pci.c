@@ -50,20 +50,8 @@ static void virtio_tmem_pci_realize(VirtIOPCIProxy *vpci_dev, Error **errp)
         vpci_dev->nvectors = MIN(tmem->num_queues, VIRTIO_TMEM_MAX_QUEUES) + 1;
     }
 
-    if (tmem->iothread || tmem->iothread_vq_mapping_list) {
-        vpci_dev->flags |= VIRTIO_PCI_FLAG_USE_IOEVENTFD;
-    }
-
     virtio_pci_force_virtio_1(vpci_dev);
-    if (!qdev_realize(DEVICE(tmem), BUS(&vpci_dev->bus), errp)) {
-        return;
-    }
-    /*
-     * While one vCPU is serving, others may notify: virtio-tmem-queue.c has a
-     * guard of its own.
-     */
-    vpci_dev->notify.mr.disable_reentrancy_guard = true;
-    vpci_dev->notify_pio.mr.disable_reentrancy_guard = true;
+    qdev_realize(DEVICE(tmem), BUS(&vpci_dev->bus), errp);
 }
 
 static void virtio_tmem_pci_class_init(ObjectClass *klass, void *data)
@@ -76,7 +64,10 @@ static void virtio_tmem_pci_class_init(ObjectClass *klass, void *data)
     device_class_set_props(dc, virtio_tmem_pci_properties);
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
     pcidev_k->class_id = PCI_CLASS_OTHERS;
-    /* Unplugging would take pages away that the guest still needs */
+    /*
+     * Unplugging would take pages away that the guest still needs. (A guest
+     * that turns off the slot of a PCIe port does that to itself.)
+     */
     dc->hotpluggable = false;
 }
 

@@ -11,32 +11,37 @@
 #include "hw/virtio/iothread-vq-mapping.h"
 #include "hw/virtio/virtio-bus.h"
 #include "qapi/error.h"
+#include "qemu/iov.h"
+#include "standard-headers/linux/virtio_tmem.h"
 #include "system/iothread.h"
 #include "virtio-tmem-internal.h"
 
 /*
- * Requests are served in ring order, each used before the next, by the thread
- * that takes the notification:
+ * Requests are served in ring order, each used before the next is begun, by
+ * the thread that takes the notification:
  *
- * - a vCPU (ioeventfd=off, the default). It has the BQL, and drops it for as
- *   long as it serves: other vCPUs, with rings of their own, need not wait.
- * - an IOThread (iothread, iothread-vq-mapping), which never has the BQL;
+ * - a vCPU (ioeventfd=off, the default). It has the BQL, and drops it while it
+ *   serves a request: vCPUs with rings of their own do not wait for each
+ *   other. Not in the handler of the notification, though: that may be called
+ *   by the handler of another device, which relies on the BQL and whose DMA
+ *   goes where the guest says. Work that is queued for the vCPU itself runs
+ *   when it is out of all that. With one queue there is nobody to make room
+ *   for, and the request is served at once, with the BQL.
+ * - an IOThread (iothread, iothread-vq-mapping), which never has the BQL, and
+ *   works on rings as those of virtio-blk do;
  * - the main loop (ioeventfd=on without an IOThread), which keeps the BQL, as
  *   does the bottom half that goes on with a ring too full for one go.
  *
- * A queue's lock is held by who works on its ring. It comes before the BQL:
- * who has the BQL may only try to get it, or must drop the BQL first. A ring
- * and what virtio.c knows of it may be taken away (reset, stop) only under the
- * BQL and after virtio_tmem_queue_stop(). That waits, with the BQL dropped,
- * until nobody works on the ring; who has dropped the BQL is counted in
- * q->users, so that the queue does not go before they are back.
+ * But in IOThreads, all that virtio.c does to a ring is done with the BQL. The
+ * BQL is dropped only while virtio_tmem_serve() works on the memory of a
+ * request that is off the ring, under the queue's lock. Nothing there needs
+ * the BQL, so who has it may wait for the lock: the lock comes after the BQL.
+ * q->task says that a request is under way, and nobody begins another one
+ * then.
  *
- * A guest can make the device write to its own registers: a ring or a buffer
- * may lie there. The guard in memory.c sees only accesses that come from MMIO,
- * and it would refuse the notifications of other vCPUs, so that region does
- * without it (virtio-tmem-pci.c) and "serving" stands in for it: such a
- * notification is left to the bottom half, and a thread that stops the queue
- * that it is serving itself does not wait for itself.
+ * When the device stops, is reset or goes away meanwhile, the request is ended
+ * by who does that, virtio_tmem_queue_quiesce(), before the ring changes. The
+ * thread that served it finds q->task gone. It has a reference to the device.
  */
 
 /*
@@ -48,162 +53,215 @@
  */
 #define VIRTIO_TMEM_REQUEST_BUDGET 64
 
-/* The queue that this thread is working on */
-static __thread VirtIOTMEMQueue *serving;
+/* A request from virtqueue_pop() to virtqueue_push() */
+struct VirtIOTMEMTask {
+    VirtQueueElement *elem;
+    size_t used_len;
+};
 
-/* Returns false when there is no request, or the device has broken over it. */
-static bool virtio_tmem_serve_next(VirtIOTMEMQueue *q)
+static bool virtio_tmem_may_run(VirtIOTMEM *tmem)
 {
-    g_autofree VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
+    VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
 
-    return elem && virtio_tmem_serve(q, elem);
+    return vdev->vm_running && (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+           !vdev->broken;
 }
 
-/* Serve what is in the ring, or as much as the budget allows; how much? */
-static unsigned int virtio_tmem_serve_ring(VirtIOTMEMQueue *q)
+/*
+ * The next request, or NULL: there is none, or the device has broken over it.
+ * With the BQL held, or in an IOThread.
+ */
+static VirtQueueElement *virtio_tmem_pop(VirtIOTMEMQueue *q)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
-    /* Who polls the ring has them off already, and wants them to stay so */
-    bool suppress = virtio_queue_get_notification(q->vq);
-    unsigned int served = 0;
+    VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
+    size_t in_size;
 
-    if (!qatomic_read(&q->enabled)) {
-        return 0;
+    if (!elem) {
+        return NULL;
+    }
+    stat64_add(&q->tmem->requests, 1);
+    in_size = iov_size(elem->in_sg, elem->in_num);
+    if (in_size < sizeof(struct virtio_tmem_resp)) {
+        virtio_error(vdev, "virtio-tmem: no room for a response: "
+                     "%zu bytes given, %zu needed", in_size,
+                     sizeof(struct virtio_tmem_resp));
+        virtqueue_detach_element(q->vq, elem, 0);
+        g_free(elem);
+        return NULL;
+    }
+    return elem;
+}
+
+/*
+ * With the BQL held, and the guard against a device that is made to write to
+ * its own registers: the request under way is used.
+ */
+static void virtio_tmem_end_task(VirtIOTMEMQueue *q)
+{
+    VirtIOTMEMTask *task = q->task;
+
+    q->task = NULL;
+    virtqueue_push(q->vq, task->elem, task->used_len);
+    virtio_notify(VIRTIO_DEVICE(q->tmem), q->vq);
+    g_free(task->elem);
+}
+
+/*
+ * Serve one request, with the BQL held but for @drop_bql. Returns: false when
+ * somebody else has ended it: the device may not even exist any more.
+ */
+static bool virtio_tmem_serve_one(VirtIOTMEMQueue *q, VirtQueueElement *elem,
+                                  bool drop_bql)
+{
+    VirtIOTMEMTask task = { .elem = elem };
+
+    q->task = &task;
+    qemu_mutex_lock(&q->lock);
+    if (drop_bql) {
+        q->guard->engaged_in_io = false;
+        bql_unlock();
+    }
+    task.used_len = virtio_tmem_serve(q, elem);
+    qemu_mutex_unlock(&q->lock);
+    if (drop_bql) {
+        bql_lock();
+        q->guard->engaged_in_io = true;
+        if (q->task != &task) {
+            return false;
+        }
+    }
+    virtio_tmem_end_task(q);
+    return true;
+}
+
+/*
+ * Serve what is in the ring, or as much as the budget allows. With the BQL and
+ * the guard held.
+ */
+static void virtio_tmem_serve_ring(VirtIOTMEMQueue *q, bool drop_bql)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
+    unsigned int served = 0;
+    VirtQueueElement *elem;
+
+    /* Who has begun a request looks at the ring again after it */
+    if (q->task || !virtio_tmem_may_run(q->tmem) ||
+        (q->tmem->ioeventfd_started && q->ctx != qemu_get_aio_context())) {
+        return;
     }
     if (!virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1)) {
         virtio_error(vdev, "virtio-tmem: the driver has not accepted "
                      "VIRTIO_F_VERSION_1");
-        return 0;
+        return;
     }
+
+    do {
+        virtio_queue_set_notification(q->vq, 0);
+        while ((elem = virtio_tmem_pop(q))) {
+            if (!virtio_tmem_serve_one(q, elem, drop_bql)) {
+                return;
+            }
+            if (++served == VIRTIO_TMEM_REQUEST_BUDGET) {
+                virtio_tmem_queue_kick(q);
+                return;
+            }
+        }
+        virtio_queue_set_notification(q->vq, 1);
+    } while (!vdev->broken && !virtio_queue_empty(q->vq));
+}
+
+static void virtio_tmem_vcpu_work(CPUState *cpu, run_on_cpu_data data)
+{
+    VirtIOTMEMQueue *q = data.host_ptr;
+    Object *proxy = q->proxy;
+
+    q->work_queued = false;
+    if (DEVICE(q->tmem)->realized) {
+        q->guard->engaged_in_io = true;
+        virtio_tmem_serve_ring(q, true);
+        q->guard->engaged_in_io = false;
+    }
+    object_unref(OBJECT(q->tmem));
+    object_unref(proxy);
+}
+
+static void virtio_tmem_queue_bh(void *opaque)
+{
+    virtio_tmem_serve_ring(opaque, false);
+}
+
+/* In an IOThread: as virtio-blk, without the BQL */
+static void virtio_tmem_serve_in_iothread(VirtIOTMEMQueue *q)
+{
+    /* Who polls the ring has them off already, and wants them to stay so */
+    bool suppress = virtio_queue_get_notification(q->vq);
+    unsigned int served = 0;
+    VirtQueueElement *elem;
 
     do {
         if (suppress) {
             virtio_queue_set_notification(q->vq, 0);
         }
-        while (qatomic_read(&q->enabled) &&
-               served < VIRTIO_TMEM_REQUEST_BUDGET &&
-               virtio_tmem_serve_next(q)) {
+        while (served < VIRTIO_TMEM_REQUEST_BUDGET &&
+               (elem = virtio_tmem_pop(q))) {
+            size_t used_len;
+
+            qemu_mutex_lock(&q->lock);
+            used_len = virtio_tmem_serve(q, elem);
+            qemu_mutex_unlock(&q->lock);
+            virtqueue_push(q->vq, elem, used_len);
+            g_free(elem);
             served++;
         }
         if (suppress) {
             virtio_queue_set_notification(q->vq, 1);
         }
         if (served == VIRTIO_TMEM_REQUEST_BUDGET) {
-            qemu_bh_schedule(q->bh);
+            event_notifier_set(virtio_queue_get_host_notifier(q->vq));
             break;
         }
-    } while (qatomic_read(&q->enabled) && !vdev->broken &&
-             !virtio_queue_empty(q->vq));
+    } while (!virtio_queue_empty(q->vq));
 
-    return served;
-}
-
-/* Tell the guest, if it wants to hear of it. With the queue's lock held. */
-static void virtio_tmem_interrupt(VirtIOTMEMQueue *q)
-{
-    VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
-
-    if (bql_locked()) {
-        virtio_notify(vdev, q->vq);
-    } else if (qatomic_load_acquire(&q->tmem->ioeventfd_started)) {
-        virtio_notify_irqfd(vdev, q->vq);
-    } else {
-        /* An IOThread, as long as ioeventfd is not, or cannot be, started */
-        BQL_LOCK_GUARD();
-        virtio_notify(vdev, q->vq);
+    if (served) {
+        virtio_notify_irqfd(VIRTIO_DEVICE(q->tmem), q->vq);
     }
-}
-
-/* With or without the BQL */
-static void virtio_tmem_run_queue(VirtIOTMEMQueue *q)
-{
-    bool had_bql = bql_locked();
-    bool is_vcpu = had_bql && current_cpu;
-
-    if (serving) {
-        /* The device has notified itself: see above */
-        qemu_bh_schedule(q->bh);
-        return;
-    }
-    if (is_vcpu) {
-        q->users++;
-        bql_unlock();
-    }
-    if (is_vcpu || !had_bql) {
-        qemu_mutex_lock(&q->lock);
-    } else if (qemu_mutex_trylock(&q->lock)) {
-        /* Who has it may need the BQL before it lets go */
-        qemu_bh_schedule(q->bh);
-        return;
-    }
-
-    serving = q;
-    if (virtio_tmem_serve_ring(q)) {
-        if (is_vcpu) {
-            bql_lock();
-        }
-        virtio_tmem_interrupt(q);
-    } else if (is_vcpu) {
-        bql_lock();
-    }
-    serving = NULL;
-
-    qemu_mutex_unlock(&q->lock);
-    if (is_vcpu) {
-        q->users--;
-    }
-}
-
-static void virtio_tmem_queue_bh(void *opaque)
-{
-    virtio_tmem_run_queue(opaque);
 }
 
 static void virtio_tmem_handle_output(VirtIODevice *vdev, VirtQueue *vq)
 {
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+    VirtIOTMEMQueue *q = &tmem->queues[virtio_get_queue_index(vq)];
 
     stat64_add(&tmem->notifications, 1);
-    virtio_tmem_run_queue(&tmem->queues[virtio_get_queue_index(vq)]);
-}
-
-void virtio_tmem_queue_start(VirtIOTMEMQueue *q)
-{
-    qatomic_set(&q->enabled, true);
-}
-
-void virtio_tmem_queue_stop(VirtIOTMEMQueue *q)
-{
-    qatomic_set(&q->enabled, false);
-    if (serving == q) {
-        return;
+    if (!bql_locked()) {
+        virtio_tmem_serve_in_iothread(q);
+    } else if (!current_cpu || tmem->num_queues == 1) {
+        virtio_tmem_serve_ring(q, false);
+    } else if (!q->work_queued && !q->task) {
+        q->work_queued = true;
+        object_ref(q->proxy);
+        object_ref(OBJECT(tmem));
+        async_run_on_cpu(current_cpu, virtio_tmem_vcpu_work,
+                         RUN_ON_CPU_HOST_PTR(q));
     }
-    while (q->users || qemu_mutex_trylock(&q->lock)) {
-        bql_unlock();
+}
+
+void virtio_tmem_queue_kick(VirtIOTMEMQueue *q)
+{
+    qemu_bh_schedule(q->bh);
+}
+
+void virtio_tmem_queue_quiesce(VirtIOTMEMQueue *q)
+{
+    bool engaged = q->guard->engaged_in_io;
+
+    if (q->task) {
         qemu_mutex_lock(&q->lock);
         qemu_mutex_unlock(&q->lock);
-        bql_lock();
-    }
-    qemu_mutex_unlock(&q->lock);
-}
-
-void virtio_tmem_queues_start(VirtIOTMEM *tmem)
-{
-    int i;
-
-    for (i = 0; i < tmem->num_queues; i++) {
-        virtio_tmem_queue_start(&tmem->queues[i]);
-        /* What came too early, or a bottom half left when the VM stopped */
-        qemu_bh_schedule(tmem->queues[i].bh);
-    }
-}
-
-void virtio_tmem_queues_stop(VirtIOTMEM *tmem)
-{
-    int i;
-
-    for (i = 0; i < tmem->num_queues; i++) {
-        virtio_tmem_queue_stop(&tmem->queues[i]);
+        q->guard->engaged_in_io = true;
+        virtio_tmem_end_task(q);
+        q->guard->engaged_in_io = engaged;
     }
 }
 
@@ -235,6 +293,29 @@ static int virtio_tmem_set_host_notifiers(VirtIOTMEM *tmem)
     return r;
 }
 
+void virtio_tmem_queue_attach(VirtIOTMEMQueue *q)
+{
+    if (q->tmem->ioeventfd_started) {
+        /* Serves what is in the ring already, too */
+        virtio_queue_aio_attach_host_notifier(q->vq, q->ctx);
+    }
+}
+
+/* In the thread of the queue's context, so that no handler of it is running */
+static void virtio_tmem_detach_bh(void *opaque)
+{
+    VirtIOTMEMQueue *q = opaque;
+
+    virtio_queue_aio_detach_host_notifier(q->vq, q->ctx);
+}
+
+void virtio_tmem_queue_detach(VirtIOTMEMQueue *q)
+{
+    if (q->tmem->ioeventfd_started) {
+        aio_wait_bh_oneshot(q->ctx, virtio_tmem_detach_bh, q);
+    }
+}
+
 int virtio_tmem_start_ioeventfd(VirtIODevice *vdev)
 {
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
@@ -254,22 +335,12 @@ int virtio_tmem_start_ioeventfd(VirtIODevice *vdev)
         k->set_guest_notifiers(bus->parent, tmem->num_queues, false);
         return r;
     }
-    qatomic_store_release(&tmem->ioeventfd_started, true);
+    tmem->ioeventfd_started = true;
     for (i = 0; i < tmem->num_queues; i++) {
-        /* Serves what is in the ring already, too */
-        virtio_queue_aio_attach_host_notifier(tmem->queues[i].vq,
-                                              tmem->queues[i].ctx);
+        virtio_tmem_queue_quiesce(&tmem->queues[i]);
+        virtio_tmem_queue_attach(&tmem->queues[i]);
     }
     return 0;
-}
-
-/* In the thread of the queue's context, so that no handler of it is running */
-static void virtio_tmem_detach_bh(void *opaque)
-{
-    VirtIOTMEMQueue *q = opaque;
-
-    virtio_queue_aio_detach_host_notifier(q->vq, q->ctx);
-    qemu_bh_cancel(q->bh);
 }
 
 void virtio_tmem_stop_ioeventfd(VirtIODevice *vdev)
@@ -279,14 +350,11 @@ void virtio_tmem_stop_ioeventfd(VirtIODevice *vdev)
     VirtioBusClass *k = VIRTIO_BUS_GET_CLASS(bus);
     int i;
 
-    /* Stays attached over a reset that the device itself was made to write */
-    if (!tmem->ioeventfd_started || serving) {
+    if (!tmem->ioeventfd_started) {
         return;
     }
-    virtio_tmem_queues_stop(tmem);
     for (i = 0; i < tmem->num_queues; i++) {
-        aio_wait_bh_oneshot(tmem->queues[i].ctx, virtio_tmem_detach_bh,
-                            &tmem->queues[i]);
+        virtio_tmem_queue_detach(&tmem->queues[i]);
     }
 
     memory_region_transaction_begin();
@@ -313,8 +381,8 @@ static bool virtio_tmem_check_iothreads(VirtIOTMEM *tmem, Error **errp)
     }
     if (!k->set_guest_notifiers ||
         !virtio_device_ioeventfd_enabled(VIRTIO_DEVICE(tmem))) {
-        error_setg(errp, "IOThreads need ioeventfd=on, and a transport that "
-                   "has it");
+        error_setg(errp, "properties 'iothread' and 'iothread-vq-mapping' need "
+                   "ioeventfd=on, and a transport that has it");
         return false;
     }
     return true;
@@ -346,6 +414,7 @@ static bool virtio_tmem_get_iothreads(VirtIOTMEM *tmem, AioContext **ctx,
 bool virtio_tmem_queues_init(VirtIOTMEM *tmem, Error **errp)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
+    DeviceState *proxy = qdev_get_parent_bus(DEVICE(tmem))->parent;
     g_autofree AioContext **ctx = g_new0(AioContext *, tmem->num_queues);
     int i;
 
@@ -359,8 +428,9 @@ bool virtio_tmem_queues_init(VirtIOTMEM *tmem, Error **errp)
         q->tmem = tmem;
         qemu_mutex_init(&q->lock);
         q->ctx = ctx[i] ?: qemu_get_aio_context();
-        /* A guard of its own: that of the device is for those with the BQL */
-        q->bh = aio_bh_new_guarded(q->ctx, virtio_tmem_queue_bh, q, &q->guard);
+        q->proxy = OBJECT(proxy);
+        q->guard = &proxy->mem_reentrancy_guard;
+        q->bh = virtio_bh_new_guarded(DEVICE(tmem), virtio_tmem_queue_bh, q);
         q->vq = virtio_add_queue(vdev, VIRTQUEUE_MAX_SIZE,
                                  virtio_tmem_handle_output);
     }
@@ -371,18 +441,25 @@ void virtio_tmem_queues_cleanup(VirtIOTMEM *tmem)
 {
     int i;
 
-    virtio_tmem_queues_stop(tmem);
     for (i = 0; i < tmem->num_queues; i++) {
+        virtio_tmem_queue_quiesce(&tmem->queues[i]);
         qemu_bh_delete(tmem->queues[i].bh);
         virtio_delete_queue(tmem->queues[i].vq);
-        qemu_mutex_destroy(&tmem->queues[i].lock);
     }
-    g_free(tmem->queues);
-    tmem->queues = NULL;
     if (tmem->iothread_vq_mapping_list) {
         iothread_vq_mapping_cleanup(tmem->iothread_vq_mapping_list);
     }
     if (tmem->iothread) {
         object_unref(OBJECT(tmem->iothread));
     }
+}
+
+void virtio_tmem_queues_free(VirtIOTMEM *tmem)
+{
+    int i;
+
+    for (i = 0; tmem->queues && i < tmem->num_queues; i++) {
+        qemu_mutex_destroy(&tmem->queues[i].lock);
+    }
+    g_free(tmem->queues);
 }

@@ -407,10 +407,9 @@ static uint8_t virtio_tmem_execute(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     }
 }
 
-bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
+size_t virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
 {
     VirtIOTMEM *tmem = q->tmem;
-    VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
     struct virtio_tmem_resp resp = { 0 };
     VirtIOTMEMReq req;
 
@@ -419,14 +418,8 @@ bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
     req.payload_len = 0;
     req.out_size = iov_size(elem->out_sg, elem->out_num);
     req.in_size = iov_size(elem->in_sg, elem->in_num);
-    stat64_add(&tmem->requests, 1);
+    assert(req.in_size >= sizeof(resp));
 
-    if (req.in_size < sizeof(resp)) {
-        virtio_error(vdev, "virtio-tmem: no room for a response: "
-                     "%zu bytes given, %zu needed", req.in_size, sizeof(resp));
-        virtqueue_detach_element(q->vq, elem, 0);
-        return false;
-    }
     if (virtio_tmem_parse(tmem, &req)) {
         resp.status = virtio_tmem_execute(tmem, &req, &resp);
     } else {
@@ -441,6 +434,5 @@ bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
     resp.reservations = cpu_to_le32(q->reservations);
 
     iov_from_buf(elem->in_sg, elem->in_num, 0, &resp, sizeof(resp));
-    virtqueue_push(q->vq, elem, sizeof(resp) + req.payload_len);
-    return true;
+    return sizeof(resp) + req.payload_len;
 }

@@ -41,13 +41,20 @@ QEMU_BUILD_BUG_ON(1 << VIRTIO_TMEM_PAGE_SHIFT != TMEM_PAGE_SIZE);
 static void virtio_tmem_set_status(VirtIODevice *vdev, uint8_t status)
 {
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
+    bool run = vdev->vm_running && (status & VIRTIO_CONFIG_S_DRIVER_OK);
+    int i;
 
-    if (vdev->vm_running && (status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-        virtio_tmem_queues_start(tmem);
+    for (i = 0; i < tmem->num_queues; i++) {
+        if (run) {
+            /* What came too early, or was left when the VM stopped */
+            virtio_tmem_queue_kick(&tmem->queues[i]);
+        } else {
+            virtio_tmem_queue_quiesce(&tmem->queues[i]);
+        }
+    }
+    if (run) {
         timer_mod(tmem->target_timer,
                   qemu_clock_get_ms(QEMU_CLOCK_REALTIME));
-    } else {
-        virtio_tmem_queues_stop(tmem);
     }
 }
 
@@ -56,7 +63,7 @@ static void virtio_tmem_reset(VirtIODevice *vdev)
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
     int i;
 
-    /* set_status() has stopped the queues */
+    /* Nobody is serving: set_status() was here before */
     for (i = 0; i < tmem->num_queues; i++) {
         qemu_bh_cancel(tmem->queues[i].bh);
         tmem->queues[i].reservations = 0;
@@ -74,7 +81,8 @@ static void virtio_tmem_queue_reset(VirtIODevice *vdev, uint32_t index)
 
     /* The guest may name any queue that the transport could have */
     if (index < tmem->num_queues) {
-        virtio_tmem_queue_stop(&tmem->queues[index]);
+        virtio_tmem_queue_detach(&tmem->queues[index]);
+        virtio_tmem_queue_quiesce(&tmem->queues[index]);
         qemu_bh_cancel(tmem->queues[index].bh);
         virtio_tmem_set_reservations(&tmem->queues[index], 0);
     }
@@ -84,10 +92,9 @@ static void virtio_tmem_queue_enable(VirtIODevice *vdev, uint32_t index)
 {
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
 
-    /* When it was reset; the others are started by set_status() */
-    if (index < tmem->num_queues && vdev->vm_running &&
-        (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-        virtio_tmem_queue_start(&tmem->queues[index]);
+    /* After it was reset; others are attached when ioeventfd is started */
+    if (index < tmem->num_queues) {
+        virtio_tmem_queue_attach(&tmem->queues[index]);
     }
 }
 
@@ -461,10 +468,16 @@ static void virtio_tmem_class_init(ObjectClass *klass, void *data)
     vdc->stop_ioeventfd = virtio_tmem_stop_ioeventfd;
 }
 
+static void virtio_tmem_finalize(Object *obj)
+{
+    virtio_tmem_queues_free(VIRTIO_TMEM(obj));
+}
+
 static const TypeInfo virtio_tmem_info = {
     .name = TYPE_VIRTIO_TMEM,
     .parent = TYPE_VIRTIO_DEVICE,
     .instance_size = sizeof(VirtIOTMEM),
+    .instance_finalize = virtio_tmem_finalize,
     .class_init = virtio_tmem_class_init,
 };
 

@@ -29,21 +29,25 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOTMEM, VIRTIO_TMEM)
 /* Value of num-queues that stands for "one for each vCPU" */
 #define VIRTIO_TMEM_AUTO_NUM_QUEUES UINT32_MAX
 
+typedef struct VirtIOTMEMTask VirtIOTMEMTask;
+
 typedef struct VirtIOTMEMQueue {
     VirtIOTMEM *tmem;
+    /* Of the transport, which tmem may be a part of */
+    Object *proxy;
+    MemReentrancyGuard *guard;
     VirtQueue *vq;
     /* Of the IOThread that serves the queue, or of the main loop */
     AioContext *ctx;
     /* Goes on with a ring that one notification could not empty */
     QEMUBH *bh;
-    MemReentrancyGuard guard;
-    /* vCPUs that have dropped the BQL to serve; protected by the BQL */
-    unsigned int users;
-    /* Written with the BQL held, and read by who is serving */
-    bool enabled;
-    /* Held by who is serving: virtio-tmem-queue.c; protects the following */
+    /* A vCPU is going to look at the ring */
+    bool work_queued;
+    /* The request that is being served, but in IOThreads */
+    VirtIOTMEMTask *task;
+    /* Held while a request is served: virtio-tmem-queue.c */
     QemuMutex lock;
-    /* Puts that the guest may still make without being refused */
+    /* Puts that the guest may still make without being refused; the lock's */
     uint32_t reservations;
 } VirtIOTMEMQueue;
 
@@ -66,7 +70,7 @@ struct VirtIOTMEM {
     uint64_t host_features;
 
     VirtIOTMEMQueue *queues;
-    /* Read without the BQL; set back only when no queue is enabled */
+    /* Contexts of queues look after their rings */
     bool ioeventfd_started;
     TmemStore *store;
     TmemWorker *worker;
