@@ -20,7 +20,7 @@ refused()
 {
 	local out rc=0
 
-	out=$(run -device "$2") || rc=$?
+	out=$(run -object iothread,id=io0 -device "$2") || rc=$?
 	if [ "$rc" -eq 0 ] || [ "$rc" -ge 124 ]; then
 		not_ok "$1" "$2: exit status $rc" "$out"
 	elif [ "$(grep -c . <<<"$out")" -ne 1 ]; then
@@ -61,6 +61,13 @@ refused "pressure in a file that has none" \
 refused "pool-quota that is no number" virtio-tmem-pci,max-size=64M,pool-quota=x 'pool-quota'
 refused "huge pages for a small store" virtio-tmem-pci,max-size=64M,hugepages=on \
 	'67108864 .*huge pages.* 1073741824'
+refused "an IOThread without ioeventfd" virtio-tmem-pci,max-size=64M,iothread=io0 \
+	"'iothread'.*ioeventfd=on"
+refused "an IOThread that is none" virtio-tmem-pci,max-size=64M,ioeventfd=on,iothread=io7 'io7'
+both='"iothread": "io0", "iothread-vq-mapping": [{"iothread": "io0"}]'
+refused "an IOThread in both ways" \
+	"{\"driver\": \"virtio-tmem-pci\", \"max-size\": 67108864, \"ioeventfd\": true, $both}" \
+	"'iothread' and 'iothread-vq-mapping'"
 
 # Address space for half of the host's memory, and a store of three quarters
 out=$(ulimit -v $((host_kib / 2)) && run -device "virtio-tmem-pci,max-size=$((host_kib * 3 / 4))K") && rc=0 || rc=$?

@@ -20,6 +20,7 @@
 
 #define INDIRECT (1ull << VIRTIO_RING_F_INDIRECT_DESC)
 #define EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
+#define IN_ORDER (1ull << VIRTIO_F_IN_ORDER)
 #define PACKED (1ull << VIRTIO_F_RING_PACKED)
 
 /* Requests that the device serves before it lets the main loop run */
@@ -495,14 +496,25 @@ static void ioeventfd_works_too(void *obj, void *data, QGuestAllocator *alloc)
     qtmem_stop(&t);
 }
 
+static void *add_iothread(GString *cmd_line, void *arg)
+{
+    g_string_append(cmd_line, " -object iothread,id=io0 ");
+    return arg;
+}
+
 static void register_virtio_tmem_ring_test(void)
 {
     static uint64_t none, event_idx = EVENT_IDX, all = PACKED | EVENT_IDX;
+    static uint64_t in_order = IN_ORDER, packed_in_order = PACKED | IN_ORDER;
     QOSGraphTestOptions packed = {
         .edge.extra_device_opts = "packed=on",
     };
     QOSGraphTestOptions ioeventfd = {
         .edge.extra_device_opts = "ioeventfd=on",
+    };
+    QOSGraphTestOptions iothread = {
+        .before = add_iothread,
+        .edge.extra_device_opts = "ioeventfd=on,iothread=io0",
     };
 
 #define ADD(fn, opts) qos_add_test(#fn, "virtio-tmem", fn, opts)
@@ -518,6 +530,8 @@ static void register_virtio_tmem_ring_test(void)
     ADD(interrupts_come_only_when_asked_for, NULL);
     ADD(event_index_is_respected, NULL);
     ADD(ioeventfd_works_too, &ioeventfd);
+    qos_add_test("iothread_works_too", "virtio-tmem", ioeventfd_works_too,
+                 &iothread);
 #undef ADD
 
 #define ADD_BUDGET(ring, features, device_opts)                             \
@@ -530,6 +544,8 @@ static void register_virtio_tmem_ring_test(void)
     ADD_BUDGET("split", none, NULL);
     ADD_BUDGET("event_idx", event_idx, NULL);
     ADD_BUDGET("packed", all, "packed=on");
+    ADD_BUDGET("in_order", in_order, "in_order=on");
+    ADD_BUDGET("packed_in_order", packed_in_order, "packed=on,in_order=on");
 #undef ADD_BUDGET
 }
 
