@@ -55,10 +55,11 @@ cgroup()
 	echo "$2" >"/sys/fs/cgroup/$1/memory.max" || fail "cgroup $1: memory.max"
 }
 
-# stopped PID: until the process has stopped itself (phase stop of swaptest)
+# stopped PID: until the process has stopped itself (phase stop of swaptest). A
+# program to look at it would take as much of the processor as what is timed.
 stopped()
 {
-	until grep -q '^State:.T' "/proc/$1/status"; do
+	until read -r _ _ state _ <"/proc/$1/stat" && [ "$state" = T ]; do
 		[ -d "/proc/$1" ] || fail "process $1 is gone"
 		usleep 50000
 	done

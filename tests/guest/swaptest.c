@@ -11,6 +11,11 @@
  * right or wrong (versions, counters) is locked in memory, so that it cannot be
  * lost to the same fault as the pages it judges.
  *
+ * Each access is timed with the processor's own clock, and counted in a
+ * histogram. Which of them faulted nobody says; but the kernel says how many
+ * did, and a fault is slower than a hit, so they are the slowest ones: the
+ * percentiles are over these.
+ *
  * Results are lines "@<name>.<key> <value>" and "@bad ..." on stdout, each in
  * one write(), so that they stay whole on a serial port with several writers.
  */
@@ -29,9 +34,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "histogram.h"
+#include "zipf.h"
 
 #define PAGE		4096UL
 #define WORDS		(PAGE / sizeof(uint64_t))
@@ -48,6 +57,8 @@ enum phase {
 	PH_FILL,	/* write every page, with a new version */
 	PH_SEQ,		/* in order: one word of each page */
 	PH_RAND,	/* the same, in random order */
+	PH_ZIPF,	/* zipf-distributed, like a database's buffers; some are written */
+	PH_MIX,		/* process by process: rewrite, rand, zipf, seq, again */
 	PH_VERIFY,	/* in order: every word */
 	PH_RVERIFY,	/* the same, in random order */
 	PH_REWRITE,	/* write part= % of the pages, in random order */
@@ -58,6 +69,7 @@ enum phase {
 
 static const char * const phase_names[] = {
 	[PH_FILL] = "fill", [PH_SEQ] = "seq", [PH_RAND] = "rand",
+	[PH_ZIPF] = "zipf", [PH_MIX] = "mix",
 	[PH_VERIFY] = "verify", [PH_RVERIFY] = "rverify",
 	[PH_REWRITE] = "rewrite", [PH_DROP] = "drop", [PH_FORK] = "fork",
 	[PH_STOP] = "stop",
@@ -71,11 +83,15 @@ static struct {
 	unsigned long zero;	/* % of the pages: all zero */
 	unsigned long same;	/* % of the pages: one other word, repeated */
 	unsigned long part;	/* % of the pages that rewrite and drop take */
+	unsigned long accesses;	/* of zipf and mix, % of the pages */
+	unsigned long writes;	/* of zipf: % of the accesses */
+	unsigned long theta;	/* of zipf, in hundredths */
 	unsigned long procs;
 	unsigned long threads;
 	unsigned long repeat;	/* of all phases but the first; 0: for ever */
 	unsigned long corrupt;	/* pages to spoil, to see the check fail */
 	bool shm;		/* pages of a tmpfs file, not anonymous ones */
+	bool uneven;		/* process N has N+1 times the pages of process 0 */
 	bool thp;		/* ask for huge pages */
 	bool count_sigbus;	/* a SIGBUS is a lost page, not the end */
 	enum phase phases[MAX_PHASES];
@@ -83,6 +99,7 @@ static struct {
 	unsigned int run_words[BLOCKS];
 } opt = {
 	.name = "swaptest", .mib = 64, .seed = 1, .random = 34, .part = 50,
+	.accesses = 200, .writes = 10, .theta = 99,
 	.procs = 1, .threads = 1, .repeat = 1,
 };
 
@@ -96,6 +113,10 @@ static struct control {
 	atomic_ulong work;	/* pages that this phase went over */
 	atomic_ulong start;	/* of this phase, by the first worker, in us */
 	atomic_ulong end;	/* of this phase, by the last worker */
+	atomic_ulong start_tick, end_tick;	/* the same in clock ticks */
+	atomic_ulong faults;	/* page faults that this phase took */
+	atomic_ulong slowest;	/* of its accesses, in clock ticks */
+	atomic_ulong bins[BINS];	/* number of its accesses by ticks */
 	atomic_uint reports;
 	atomic_bool finished;	/* from here on a worker may exit */
 } *ctl;
@@ -104,10 +125,17 @@ struct worker {
 	uint64_t *mem;
 	unsigned long first;	/* page number of mem[0], in the whole run */
 	unsigned long pages;
+	unsigned long proc;
 	uint8_t *version;	/* 0: never written or dropped, reads as zero */
 	uint32_t *order;
 	uint64_t rng;
+	unsigned long faults;	/* of this thread, when the phase began */
+	uint64_t slowest;
+	uint32_t bins[BINS];
 };
+
+/* One for all workers of a process: their slices have the same size. */
+static struct zipf zipf;
 
 static pid_t children[MAX_WORKERS];
 static unsigned int nchildren;
@@ -301,6 +329,48 @@ static void shuffle(struct worker *w)
 	}
 }
 
+/* The access that faults, if any does. What is written is not yet a page. */
+static inline void first_touch(struct worker *w, uint64_t *p, bool write)
+{
+	volatile uint64_t *word = p;
+	uint64_t t = ticks();
+
+	if (write)
+		*word = 0;
+	else
+		(void)*word;
+	t = ticks() - t;
+	w->bins[bin_of(t)]++;
+	if (t > w->slowest)
+		w->slowest = t;
+}
+
+static unsigned long faults_of_thread(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_THREAD, &u);
+	return u.ru_minflt + u.ru_majflt;
+}
+
+static void begin_latency(struct worker *w)
+{
+	memset(w->bins, 0, sizeof(w->bins));
+	w->slowest = 0;
+	w->faults = faults_of_thread();
+}
+
+static void stamp(atomic_ulong *when, bool last, unsigned long now);
+
+static void end_latency(struct worker *w)
+{
+	atomic_fetch_add(&ctl->faults, faults_of_thread() - w->faults);
+	stamp(&ctl->slowest, true, w->slowest);
+	for (unsigned int i = 0; i < BINS; i++)
+		if (w->bins[i])
+			atomic_fetch_add(&ctl->bins[i], w->bins[i]);
+}
+
 static void new_version(struct worker *w, unsigned long i)
 {
 	/* 0 is kept for pages that read as zero. */
@@ -317,14 +387,17 @@ static void access_page(struct worker *w, enum phase ph, unsigned long i)
 	case PH_REWRITE:
 		/* Before the write: a page lost half-way is of no version. */
 		new_version(w, i);
+		first_touch(w, p, true);
 		write_page(p, page, w->version[i]);
 		break;
 	case PH_SEQ:
 	case PH_RAND:
+		first_touch(w, p, false);
 		touch_page(p, page, w->version[i]);
 		break;
 	case PH_VERIFY:
 	case PH_RVERIFY:
+		first_touch(w, p, false);
 		check_page(p, page, w->version[i]);
 		break;
 	case PH_DROP:
@@ -360,6 +433,38 @@ static void go_over(struct worker *w, enum phase ph, unsigned long part,
 
 	for (unsigned long k = 0; k < n; k++)
 		one_page(w, ph, random ? w->order[k] : k);
+	atomic_fetch_add(&ctl->work, n);
+}
+
+/* Which pages are hot follows from the order: not those that stand together. */
+static void go_zipf(struct worker *w, unsigned long n)
+{
+	for (unsigned long k = 0; k < n; k++) {
+		uint64_t x = next_random(w), y = next_random(w);
+
+		one_page(w, next_random(w) % 100 < opt.writes ? PH_REWRITE : PH_RAND,
+			 w->order[zipf_rank(&zipf, x, y)]);
+	}
+	atomic_fetch_add(&ctl->work, n);
+}
+
+/* The same number of accesses for each process, whatever pages it has. */
+static void go_mixed(struct worker *w)
+{
+	unsigned long n = opt.mib * (1024 * 1024 / PAGE) / 100 * opt.accesses /
+			  (opt.procs * opt.threads);
+	unsigned int pattern = w->proc % 4;
+
+	if (pattern == 2) {
+		go_zipf(w, n);
+		return;
+	}
+	for (unsigned long k = 0; k < n; k++) {
+		unsigned long i = k % w->pages;
+
+		one_page(w, pattern == 0 ? PH_REWRITE : PH_RAND,
+			 pattern == 3 ? i : w->order[i]);
+	}
 	atomic_fetch_add(&ctl->work, n);
 }
 
@@ -404,6 +509,12 @@ static void run_phase(struct worker *w, enum phase ph)
 	case PH_RVERIFY:
 		go_over(w, ph, 100, true);
 		break;
+	case PH_ZIPF:
+		go_zipf(w, w->pages * opt.accesses / 100);
+		break;
+	case PH_MIX:
+		go_mixed(w);
+		break;
 	case PH_REWRITE:
 	case PH_DROP:
 		go_over(w, ph, opt.part, true);
@@ -438,9 +549,9 @@ static uint64_t now_us(void)
  * Workers take the time: with one CPU the main process is woken by a barrier,
  * but runs only when a worker lets it.
  */
-static void stamp(atomic_ulong *when, bool last)
+static void stamp(atomic_ulong *when, bool last, unsigned long now)
 {
-	unsigned long now = now_us(), old = atomic_load(when);
+	unsigned long old = atomic_load(when);
 
 	while ((last ? now > old : now < old) &&
 	       !atomic_compare_exchange_weak(when, &old, now))
@@ -458,9 +569,13 @@ static void *worker_main(void *arg)
 		/* Here, as it is not part of what a phase is timed for. */
 		shuffle(w);
 		pthread_barrier_wait(&ctl->barrier);
-		stamp(&ctl->start, false);
+		begin_latency(w);
+		stamp(&ctl->start, false, now_us());
+		stamp(&ctl->start_tick, false, ticks());
 		run_phase(w, opt.phases[pos]);
-		stamp(&ctl->end, true);
+		stamp(&ctl->end_tick, true, ticks());
+		stamp(&ctl->end, true, now_us());
+		end_latency(w);
 		if (!spoiled && opt.phases[pos] == PH_FILL && w->first == 0) {
 			for (unsigned long i = 0; i < opt.corrupt; i++)
 				w->mem[i * 7 * WORDS + (i * 131 + 5) % WORDS] ^=
@@ -525,9 +640,20 @@ static uint64_t *map_pages(unsigned long pages)
 	return (uint64_t *)p;
 }
 
+/* The pages of all processes before this one */
+static unsigned long pages_before(unsigned long proc)
+{
+	unsigned long all = opt.mib * (1024 * 1024 / PAGE);
+
+	if (!opt.uneven)
+		return all / opt.procs * proc;
+	return all * (proc * (proc + 1) / 2) / (opt.procs * (opt.procs + 1) / 2);
+}
+
 static void __attribute__((noreturn)) process_main(unsigned long proc)
 {
-	unsigned long pages = opt.mib * (1024 * 1024 / PAGE) / opt.procs;
+	unsigned long first = pages_before(proc);
+	unsigned long pages = pages_before(proc + 1) - first;
 	unsigned long slice = pages / opt.threads;
 	struct worker *ws = lock_alloc(sizeof(*ws) * opt.threads);
 	uint8_t *version = lock_alloc(pages);
@@ -539,6 +665,7 @@ static void __attribute__((noreturn)) process_main(unsigned long proc)
 	pthread_attr_t attr;
 	pthread_t tid;
 
+	zipf_prepare(&zipf, slice, opt.theta / 100.);
 	signal(SIGCHLD, SIG_DFL);
 	sigaction(SIGBUS, &sa, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -561,7 +688,8 @@ static void __attribute__((noreturn)) process_main(unsigned long proc)
 
 		w->pages = slice;
 		w->mem = mem + t * slice * WORDS;
-		w->first = proc * pages + t * slice;
+		w->first = first + t * slice;
+		w->proc = proc;
 		w->version = version + t * slice;
 		w->order = order + t * slice;
 		w->rng = mix(opt.seed * 1000 + proc * MAX_WORKERS + t);
@@ -579,6 +707,56 @@ static void __attribute__((noreturn)) process_main(unsigned long proc)
 	_exit(0);
 }
 
+static void clear_phase(void)
+{
+	atomic_store(&ctl->work, 0);
+	atomic_store(&ctl->start, ULONG_MAX);
+	atomic_store(&ctl->start_tick, ULONG_MAX);
+	atomic_store(&ctl->end, 0);
+	atomic_store(&ctl->end_tick, 0);
+	atomic_store(&ctl->faults, 0);
+	atomic_store(&ctl->slowest, 0);
+	for (unsigned int i = 0; i < BINS; i++)
+		atomic_store(&ctl->bins[i], 0);
+}
+
+/* The time that this share of the faults took no longer than, in ticks */
+static double percentile(unsigned long faults, double share)
+{
+	unsigned long slower = faults * (1 - share), seen = 0;
+
+	for (unsigned int i = BINS; i-- > 0;) {
+		seen += ctl->bins[i];
+		if (seen > slower)
+			return bin_ticks(i);
+	}
+	return 0;
+}
+
+/* us: how long the phase took, to know how long a tick is */
+static void print_latency(const char *ph, unsigned long us)
+{
+	static const struct {
+		const char *name;
+		double share;
+	} lines[] = { { "p50", .5 }, { "p99", .99 }, { "p999", .999 } };
+	unsigned long faults = ctl->faults, timed = 0;
+	double ns = us * 1000. / (ctl->end_tick - ctl->start_tick);
+
+	/* Faults that are no page of ours: of the stack, of a child */
+	for (unsigned int i = 0; i < BINS; i++)
+		timed += ctl->bins[i];
+	if (faults > timed)
+		faults = timed;
+	out("@%s.%s.faults %lu\n", opt.name, ph, faults);
+	if (!faults)
+		return;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
+		out("@%s.%s.%s %.0f\n", opt.name, ph, lines[i].name,
+		    percentile(faults, lines[i].share) * ns);
+	out("@%s.%s.max %.0f\n", opt.name, ph, ctl->slowest * ns);
+}
+
 static void run(void)
 {
 	unsigned int pos = 0;
@@ -588,9 +766,7 @@ static void run(void)
 
 	do {
 		ph = phase_names[opt.phases[pos]];
-		atomic_store(&ctl->work, 0);
-		atomic_store(&ctl->start, ULONG_MAX);
-		atomic_store(&ctl->end, 0);
+		clear_phase();
 		if (opt.phases[pos] == PH_STOP) {
 			out("@mark %s.stopped\n", opt.name);
 			raise(SIGSTOP);
@@ -604,6 +780,7 @@ static void run(void)
 		out("@%s.%s.pages %lu\n@%s.%s.us %lu\n@%s.%s.rate %lu\n",
 		    opt.name, ph, work, opt.name, ph, (unsigned long)t,
 		    opt.name, ph, (unsigned long)(work * 1000000 / (t ?: 1)));
+		print_latency(ph, t);
 		out("@%s.bad_so_far %lu\n", opt.name, atomic_load(&ctl->bad));
 	} while (next_phase(&pos, &round));
 	atomic_store(&ctl->finished, true);
@@ -620,9 +797,10 @@ static void __attribute__((noreturn)) usage(const char *why)
 {
 	fprintf(stderr, "swaptest: %s\n"
 		"usage: swaptest [name=WORD] [mib=N] [seed=N] [random=%%] [zero=%%] [same=%%]\n"
-		"       [part=%%] [procs=N] [threads=N] [repeat=N] [map=anon|shm] [thp=0|1]\n"
-		"       [bus=fatal|count] [corrupt=N] [phases=fill,seq,rand,verify,rverify,\n"
-		"       rewrite,drop,fork,stop,...]\n", why);
+		"       [part=%%] [accesses=%%] [writes=%%] [theta=1/100] [sizes=even|uneven]\n"
+		"       [procs=N] [threads=N] [repeat=N] [map=anon|shm] [thp=0|1]\n"
+		"       [bus=fatal|count] [corrupt=N] [phases=fill,seq,rand,zipf,mix,verify,\n"
+		"       rverify,rewrite,drop,fork,stop,...]\n", why);
 	exit(2);
 }
 
@@ -650,7 +828,8 @@ static void parse(int argc, char **argv)
 		{ "mib", &opt.mib }, { "seed", &opt.seed },
 		{ "random", &opt.random }, { "zero", &opt.zero },
 		{ "same", &opt.same }, { "part", &opt.part },
-		{ "procs", &opt.procs }, { "threads", &opt.threads },
+		{ "accesses", &opt.accesses }, { "writes", &opt.writes },
+		{ "theta", &opt.theta }, { "procs", &opt.procs }, { "threads", &opt.threads },
 		{ "repeat", &opt.repeat }, { "corrupt", &opt.corrupt },
 	};
 
@@ -665,6 +844,8 @@ static void parse(int argc, char **argv)
 			opt.name = v;
 		} else if (!strcmp(argv[a], "map")) {
 			opt.shm = !strcmp(v, "shm");
+		} else if (!strcmp(argv[a], "sizes")) {
+			opt.uneven = !strcmp(v, "uneven");
 		} else if (!strcmp(argv[a], "thp")) {
 			opt.thp = !strcmp(v, "1");
 		} else if (!strcmp(argv[a], "bus")) {
