@@ -105,3 +105,20 @@ function svg_key(x, y, class, s)
 	svg_text(x + 17, y, "start", "", s)
 	return x + 17 + 7.2 * length(s) + 22
 }
+
+# A bar from left to right, at least one pixel.
+function svg_bar(x, y, width, height, class)
+{
+	printf "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" class=\"%s\"/>\n",
+		x, y, width < 1 ? 1 : width, height, class
+}
+
+# Where VALUE is on an axis of powers of ten, MIN to MAX at the pixels LEFT to RIGHT.
+function svg_log(value, min, max, left, right)
+{
+	if (value < min)
+		return left
+	if (value > max)
+		return right
+	return left + (right - left) * log(value / min) / log(max / min)
+}

@@ -1,119 +1,138 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# swap.sh: the same guest and the same program, swapping in each way that one
-# could choose, one after the other.  Writes build/bench/swap.json and swap.md.
+# swap.sh: the same programs in the same guest, swapping in each way that one could
+# choose (ways.sh), one after the other.  Writes build/bench/swap.json; tables and
+# plots are made from that by scripts/swap-report.sh.  docs/performance.md says how
+# to read them.
 #
-# 160 MiB of RAM, a program that uses 384 MiB (34 % random bytes): writes all
-# pages, reads them in order, reads them at random; what is timed touches one
-# word of each page and checks it.  The disk has an IOThread, and its file is on
-# tmpfs.  Under TCG, rates mean little and their ratios more: see
-# docs/performance.md for what the counts mean on KVM.
+# Each guest goes through all workloads.  Between phases, it stops and counts what
+# its kernel knows (guest.sh), and what QEMU did is counted here; so figures of a
+# phase are differences.  Rounds go over all ways in turn: what else the machine
+# does in the meantime disturbs each of them alike.
 #
 # Environment: as tests/lib/vm.sh; ROUNDS (3): the median of so many is given;
-# WAYS=<regex>: only those whose name matches, and virtio-blk.
+# WAYS=<regex>, WORKLOADS=<regex>: only those whose name matches, and what they are
+# compared with; NOTE=<text>: a remark for the tables.
 set -eu
 cd "$(dirname "$0")/../.."
 # shellcheck source=tests/lib/vm.sh
 . tests/lib/vm.sh
+# shellcheck source=tests/bench/ways.sh
+. tests/bench/ways.sh
 
 rounds=${ROUNDS:-3}
 out=$BUILD/bench
-mib=384
-disk=448M
+here=tests/bench
 
 vm_no_tap bench
 
-# job COMMAND PROCS: the job of a guest that prepares swap with this command
+# workload NAME COMMAND: a part of the job
+workload()
+{
+	[[ $1 =~ ${WORKLOADS:-.} ]] || return 0
+	# Each begins with a swap area that nothing was ever written to.
+	printf 'swap_on %s\n%s\nswapoff %s\n' "$SWAP" "$2" "$SWAP"
+}
+
 job()
 {
-	vm_job <<-JOB
-		$1
-		swaptest name=b mib=$mib procs=$2 phases=fill,seq,rand,stop &
-		pid=\$!
-		stopped \$pid
-		mark measured
-		await go
-		kill -9 \$pid
-	JOB
+	cat "$here/guest.sh"
+	echo "$PREPARE"
+	all_workloads
+	echo 'sample end end'
 }
 
-# once NAME: one guest; a line of JSON
-once()
+# cpu_ticks: CPU time that QEMU has taken, user and system
+cpu_ticks()
 {
-	local tmem='{}'
+	sed 's/.*) //' "/proc/$VM_PID/stat" | awk '{ print $12 + $13 }'
+}
 
-	vm_start
-	vm_reach measured 240
+# seen N: what is seen of the guest from outside at its sample N; a line of JSON.
+# Only virtio-tmem counts its notifications; of other devices, QEMU's log tells.
+seen()
+{
+	local ticks tmem=null runs=null
+
+	ticks=$(cpu_ticks)
 	if [ -n "$VM_TMEM" ]; then
 		tmem=$(vm_qmp '{"execute":"query-tmem"}' | jq -c '.return[0] |
-			{puts, gets, flushes, notifications, "bytes-used", pages}')
+			{puts, gets, flushes, notifications, pages, "bytes-used"}')
+	else
+		runs=$(grep -c virtio_queue_notify "$VM_DIR/qemu.log" || :)
 	fi
-	vm_send go
-	vm_finish 60
-	jq -nc --arg name "$1" --argjson tmem "$tmem" \
-		--argjson fill "$(vm_get b.fill.rate)" --argjson seq "$(vm_get b.seq.rate)" \
-		--argjson rand "$(vm_get b.rand.rate)" \
-		'{name: $name, fill: $fill, seq: $seq, rand: $rand, tmem: $tmem}'
+	jq -nc --argjson n "$1" --argjson cpu "$ticks" --argjson hz "$(getconf CLK_TCK)" \
+		--argjson tmem "$tmem" --argjson queue_runs "$runs" \
+		'{n: $n, cpu_s: ($cpu / $hz), queue_runs: $queue_runs, tmem: $tmem}'
 }
 
-# way NAME COMMAND PROCS: ROUNDS of it (the settings of vm.sh are the caller's)
+# once NAME ROUND: one guest; all that was seen, as JSON
+once()
+{
+	local n=0 args=()
+
+	job | vm_job
+	# shellcheck disable=SC2206 # words
+	args=($ARGS)
+	[ -n "$VM_TMEM" ] || args+=(-trace enable=virtio_queue_notify)
+	vm_start "${args[@]}"
+	: >"$VM_DIR/seen"
+	while :; do
+		vm_reach "s$n" 240
+		[ "$(vm_get "s$n.phase")" != end ] || break
+		seen "$n" >>"$VM_DIR/seen"
+		echo "go.s$n" >&"$VM_IN"
+		n=$((n + 1))
+	done
+	echo "go.s$n" >&"$VM_IN"
+	vm_finish 60
+	if grep -aE '^@(bad |[^ ]*\.bad [^0])' "$VM_DIR/proto.log" >&2; then
+		vm_die "$1: bad pages"
+	fi
+	tr -d '\r' <"$VM_DIR/proto.log" | jq -R -n -c -f "$here/run.jq" --slurpfile seen "$VM_DIR/seen" \
+		--arg way "$1" --argjson round "$2" --arg base "$BASE" --arg held "$HELD" \
+		--arg mem "${VM_MEM%%,*}" --argjson cpus "$VM_CPUS"
+}
+
+# way NAME [SETTING=VALUE...]: once, unless nobody asked for it. In round 0, only
+# finds out which are asked for.
+declare -A wanted
 way()
 {
-	local n
+	local name=$1 setting
 
-	[[ $1 = virtio-blk || $1 =~ ${WAYS:-.} ]] || return 0
-	echo "bench: $1" >&2
-	job "$2" "$3"
-	for ((n = 0; n < rounds; n++)); do
-		once "$1"
+	VM_MEM=160M VM_CPUS=1 VM_TMEM='' VM_APPEND='' VM_DISKS=''
+	SWAP=/dev/vda PREPARE='' PROCS=1 BASE=virtio-blk HELD=slots ARGS=''
+	shift
+	for setting; do
+		printf -v "${setting%%=*}" '%s' "${setting#*=}"
 	done
+	if [ "$round" = 0 ]; then
+		! [[ $name =~ ${WAYS:-.} ]] || wanted[$name]=1 wanted[$BASE]=1
+		return
+	fi
+	[ -n "${wanted[$name]:-}" ] || return 0
+	echo "bench: round $round of $rounds: $name" >&2
+	once "$name" "$round"
 }
 
-all()
+machine()
 {
-	VM_MEM=160M VM_CPUS=1 VM_TMEM='' VM_APPEND=''
-	VM_DISKS=$disk
-	way 'virtio-blk' 'swap_on /dev/vda' 1
-	way 'virtio-blk, page-cluster=0' 'echo 0 >/proc/sys/vm/page-cluster; swap_on /dev/vda' 1
-	VM_APPEND="zswap.enabled=1 zswap.compressor=lz4 zswap.zpool=zsmalloc zswap.max_pool_percent=50"
-	way 'zswap lz4 over virtio-blk' 'swap_on /dev/vda' 1
-	# The floor: no exit at all.  Its memory is the guest's, in addition.
-	VM_MEM=616M VM_APPEND="brd.rd_size=458752 brd.rd_nr=1"
-	way 'RAM disk in the guest' \
-		'dd if=/dev/zero of=/dev/ram0 bs=1M count=448 2>/dev/null; swap_on /dev/ram0' 1
-	VM_MEM=160M VM_APPEND=''
-	VM_TMEM=max-size=512M,num-queues=1
-	way 'virtio-tmem' 'swap_on /dev/vda' 1
-	VM_APPEND="virtio_tmem.staging=0 virtio_tmem.readahead=0"
-	way 'virtio-tmem, each page by itself' 'swap_on /dev/vda' 1
-	VM_APPEND='' VM_TMEM=max-size=512M,num-queues=1,ioeventfd=on
-	way 'virtio-tmem, served in the main loop' 'swap_on /dev/vda' 1
-	VM_CPUS=2 VM_TMEM='' VM_MEM=616M VM_APPEND="brd.rd_size=458752 brd.rd_nr=1"
-	way 'RAM disk in the guest, 2 vCPUs, 2 processes' \
-		'dd if=/dev/zero of=/dev/ram0 bs=1M count=448 2>/dev/null; swap_on /dev/ram0' 2
-	VM_MEM=160M VM_APPEND=''
-	way 'virtio-blk, 2 vCPUs, 2 processes' 'swap_on /dev/vda' 2
-	VM_TMEM=max-size=512M,num-queues=2
-	way 'virtio-tmem, 2 vCPUs, 2 processes' 'swap_on /dev/vda' 2
+	jq -n --arg cpu "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" \
+		--argjson cores "$(nproc)" --arg kernel "$(uname -r)" --arg load "$(cut -d' ' -f1 /proc/loadavg)" \
+		--arg qemu "$("$QEMU" --version | sed -n '1s/^QEMU emulator //p')" \
+		--arg commit "$(git rev-parse --short HEAD 2>/dev/null)" \
+		'{cpu: $cpu, cores: $cores, kernel: $kernel, qemu: $qemu, load_before: $load, commit: $commit}'
 }
 
 vm_setup
 mkdir -p "$out"
-all | jq -s --arg accel "$VM_ACCEL" --arg date "$(date -u +%FT%TZ)" '
-	def median: sort | .[(length / 2 | floor)];
-	{accel: $accel, date: $date, rounds: .,
-	 ways: (group_by(.name) | map({name: .[0].name,
-		fill: (map(.fill) | median), seq: (map(.seq) | median),
-		rand: (map(.rand) | median), tmem: .[0].tmem}))}' > "$out/swap.json"
-
-jq -r '(.ways[] | select(.name == "virtio-blk")) as $blk |
-	"Pages per second, median, and ratio to virtio-blk (\(.accel))",
-	"",
-	"| | fill | in order | at random | notifications a page |",
-	"|---|---|---|---|---|",
-	(.ways | sort_by(.rand)[] | . as $w |
-	 def cell(k): "\($w[k]) (\($w[k] / $blk[k] * 10 | round / 10)x)";
-	 "| \(.name) | \(cell("fill")) | \(cell("seq")) | \(cell("rand")) | " +
-	 (if .tmem.puts then "\(.tmem.notifications / (.tmem.puts + .tmem.gets) * 1000 | round / 1000)"
-	  else "-" end) + " |")' "$out/swap.json" | tee "$out/swap.md"
+machine >"$VM_DIR/machine"
+for ((round = 0; round <= rounds; round++)); do
+	all_ways
+done >"$VM_DIR/runs"
+jq -s --slurpfile machine "$VM_DIR/machine" --arg accel "$VM_ACCEL" --arg note "${NOTE:-}" \
+	--arg date "$(date -u +%FT%TZ)" --argjson rounds "$rounds" \
+	-f "$here/summary.jq" "$VM_DIR/runs" >"$out/swap.json"
+scripts/swap-report.sh "$out/swap.json"
