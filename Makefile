@@ -4,7 +4,8 @@
 #
 # Variables: QEMU_SRC=<tree> LINUX_SRC=<tree>  build with your own sources,
 # which are only read;  T=<pattern>  run only the tests whose name matches;
-# JOBS=<n>;  V=1  show what the tools say;  FUZZ_SECONDS=<n>  how long to fuzz.
+# JOBS=<n>;  V=1  show what the tools say;  FUZZ_SECONDS=<n>  how long to fuzz;
+# ROUNDS=<n> WAYS=<regex> WORKLOADS=<regex>  what bench-swap runs.
 
 export QEMU_SRC LINUX_SRC T JOBS V FUZZ_SECONDS
 

@@ -35,17 +35,20 @@ def measured: [.ways[].phases[] | [.workload, .phase]] | unique as $all
 def phase($c): first(.phases[] | select([.workload, .phase] == $c)) // {};
 def ratio($all; $c): . as $w | first($all[] | select(.name == $w.base) | phase($c).rate) as $base
 	| phase($c).rate as $rate | if $base and $rate and $base > 0 then $rate / $base else null end;
-def digits($n): if . == null then "-" else . * pow(10; $n) | round / pow(10; $n) | tostring end;
+# A number with so many digits after the point, none of them left out
+def digits($n): if . == null then "-" elif $n == 0 then round | tostring
+	else . * pow(10; $n) | round | tostring | ("0" * ($n + 1 - length) // "") + .
+	| .[:-$n] + "." + .[-$n:] end;
 def thousands: if . == null then "-" else round | tostring | [while(length > 0; .[:-3]) | .[-3:]] | reverse | join(",") end;
 # ns as us, to three digits
 def us: if . == null then "-" else . / 1000 | if . < 10 then digits(1) else thousands end end;
 def row: "| " + join(" | ") + " |";
-def head($first): [$first] + [measured[] | named(.[0]; .[1])] | row, (map("---:") | .[0] = "---" | row);
+def head($first; $columns): [$first] + [$columns[] | named(.[0]; .[1])] | row, (map("---:") | .[0] = "---" | row);
 '
 
 rates()
 {
-	jq -r "$common"'. as $all | measured as $columns | head("pages per second (ratio)"),
+	jq -r "$common"'. as $all | measured as $columns | head("pages per second (ratio)"; $columns),
 		(.ways[] | . as $w | [.name + (if .guest_ram == "160M" then "" else " (guest: \(.guest_ram))" end)] + [$columns[] | . as $c
 			| ($w | phase($c).rate | thousands) + " (" + ($w | ratio($all.ways; $c) | digits(2)) + ")"] | row)' "$json"
 }
@@ -54,7 +57,7 @@ rates()
 latencies()
 {
 	jq -r "$common"'[measured[] | select(.[0] == "ws384" or .[1] == "zipf" or .[1] == "mix")] as $columns
-		| (["us: p50 / p99 / p99.9 / max"] + [$columns[] | named(.[0]; .[1])] | row, (map("---:") | .[0] = "---" | row)),
+		| head("us: p50 / p99 / p99.9 / max"; $columns),
 		(.ways[] | . as $w | [.name] + [$columns[] | . as $c | $w | phase($c)
 			| [.p50, .p99, .p999, .max] | map(us) | join(" / ")] | row)' "$json"
 }
@@ -62,7 +65,7 @@ latencies()
 # cost WHAT FIELD DIGITS: one figure for each way and phase
 cost()
 {
-	jq -r --arg what "$1" --arg field "$2" --argjson digits "$3" "$common"'measured as $columns | head($what),
+	jq -r --arg what "$1" --arg field "$2" --argjson digits "$3" "$common"'measured as $columns | head($what; $columns),
 		(.ways[] | . as $w | [.name] + [$columns[] | . as $c | $w | phase($c)[$field] | digits($digits)] | row)' "$json"
 }
 

@@ -38,7 +38,9 @@ reduce (inputs | capture("^@(?<key>[^ ]+) (?<value>.*)$")) as $line ({}; .[$line
 	| {workload: $b.workload, phase: $b.phase}
 	+ (["pages", "us", "rate", "faults", "p50", "p99", "p999", "max"]
 		| map({key: ., value: ($said[$key + .] | counter)}) | from_entries)
-	+ {cpu_s: minus($b.cpu_s; $a.cpu_s),
+	# A program that is no swaptest says only what it did, and how long that took.
+	| .rate //= (if .pages and .us and .us > 0 then .pages * 1000000 / .us else null end)
+	| . + {cpu_s: minus($b.cpu_s; $a.cpu_s),
 	   notifications: (if $b.tmem then minus($b.tmem.notifications; $a.tmem.notifications)
 		else minus($b.queue_runs; $a.queue_runs) end),
 	   interrupts: minus($b.interrupts; $a.interrupts),

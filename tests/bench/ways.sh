@@ -58,8 +58,8 @@ all_workloads()
 	local mib
 
 	for mib in 192 288 384; do
-		workload "ws$mib" "program ws$mib fill,seq,rand mib=$mib procs=$PROCS"
+		workload "ws$mib" "program ws$mib fill,seq,rand mib=$mib procs=$PROCS touch=50"
 	done
-	workload zipf "program zipf fill,zipf mib=384 procs=$PROCS"
-	workload mix 'program mix fill,mix mib=384 procs=4 sizes=uneven'
+	workload zipf "program zipf fill,zipf mib=384 procs=$PROCS accesses=150"
+	workload mix 'program mix fill,mix mib=384 procs=4 sizes=uneven accesses=100'
 }

@@ -83,6 +83,7 @@ static struct {
 	unsigned long zero;	/* % of the pages: all zero */
 	unsigned long same;	/* % of the pages: one other word, repeated */
 	unsigned long part;	/* % of the pages that rewrite and drop take */
+	unsigned long touch;	/* % of the pages that rand takes */
 	unsigned long accesses;	/* of zipf and mix, % of the pages */
 	unsigned long writes;	/* of zipf: % of the accesses */
 	unsigned long theta;	/* of zipf, in hundredths */
@@ -99,7 +100,7 @@ static struct {
 	unsigned int run_words[BLOCKS];
 } opt = {
 	.name = "swaptest", .mib = 64, .seed = 1, .random = 34, .part = 50,
-	.accesses = 200, .writes = 10, .theta = 99,
+	.touch = 100, .accesses = 200, .writes = 10, .theta = 99,
 	.procs = 1, .threads = 1, .repeat = 1,
 };
 
@@ -506,6 +507,8 @@ static void run_phase(struct worker *w, enum phase ph)
 		go_over(w, ph, 100, false);
 		break;
 	case PH_RAND:
+		go_over(w, ph, opt.touch, true);
+		break;
 	case PH_RVERIFY:
 		go_over(w, ph, 100, true);
 		break;
@@ -797,7 +800,7 @@ static void __attribute__((noreturn)) usage(const char *why)
 {
 	fprintf(stderr, "swaptest: %s\n"
 		"usage: swaptest [name=WORD] [mib=N] [seed=N] [random=%%] [zero=%%] [same=%%]\n"
-		"       [part=%%] [accesses=%%] [writes=%%] [theta=1/100] [sizes=even|uneven]\n"
+		"       [part=%%] [touch=%%] [accesses=%%] [writes=%%] [theta=1/100] [sizes=even|uneven]\n"
 		"       [procs=N] [threads=N] [repeat=N] [map=anon|shm] [thp=0|1]\n"
 		"       [bus=fatal|count] [corrupt=N] [phases=fill,seq,rand,zipf,mix,verify,\n"
 		"       rverify,rewrite,drop,fork,stop,...]\n", why);
@@ -828,8 +831,9 @@ static void parse(int argc, char **argv)
 		{ "mib", &opt.mib }, { "seed", &opt.seed },
 		{ "random", &opt.random }, { "zero", &opt.zero },
 		{ "same", &opt.same }, { "part", &opt.part },
-		{ "accesses", &opt.accesses }, { "writes", &opt.writes },
-		{ "theta", &opt.theta }, { "procs", &opt.procs }, { "threads", &opt.threads },
+		{ "touch", &opt.touch }, { "accesses", &opt.accesses },
+		{ "writes", &opt.writes }, { "theta", &opt.theta },
+		{ "procs", &opt.procs }, { "threads", &opt.threads },
 		{ "repeat", &opt.repeat }, { "corrupt", &opt.corrupt },
 	};
 
@@ -870,7 +874,8 @@ static void parse(int argc, char **argv)
 		usage("procs and threads: 1 to 64 workers in all");
 	if (opt.mib < 1 || opt.mib * 256 < opt.procs * opt.threads)
 		usage("mib: too small");
-	if (opt.random > 100 || opt.part > 100 || opt.zero + opt.same > 100)
+	if (opt.random > 100 || opt.part > 100 || opt.touch > 100 ||
+	    opt.zero + opt.same > 100)
 		usage("percentages: 0 to 100");
 
 	for (unsigned int b = 0; b < BLOCKS; b++) {
