@@ -72,7 +72,7 @@ once()
 {
 	local n=0 args=()
 
-	job | vm_job
+	vm_job < <(job)
 	# shellcheck disable=SC2206 # words
 	args=($ARGS)
 	[ -n "$VM_TMEM" ] || args+=(-trace enable=virtio_queue_notify)
