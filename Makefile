@@ -76,7 +76,7 @@ check-clean: ## all tests in an empty Debian 12, as .ci/run does
 	@.ci/run
 
 .PHONY: bench
-bench: bench-store bench-swap bench-limit ## measure all: tables, JSON and plots in build/bench
+bench: bench-store bench-swap bench-instructions bench-limit ## measure all: tables, JSON and plots in build/bench
 
 .PHONY: bench-store
 bench-store: ## measure the page store by itself
@@ -89,6 +89,10 @@ bench-store: ## measure the page store by itself
 .PHONY: bench-swap
 bench-swap: qemu guest ## measure a guest that swaps, in each way that there is
 	@tests/bench/swap.sh
+
+.PHONY: bench-instructions
+bench-instructions: qemu guest ## count the instructions of the driver for each operation
+	@tests/bench/instructions.sh
 
 .PHONY: bench-limit
 bench-limit: qemu guest ## plot the limit over an episode of memory pressure
