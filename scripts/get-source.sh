@@ -1,7 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# get-source.sh qemu|linux|meson: fetch the package into the cache, once.
+# get-source.sh qemu|linux|meson|lz4|compiler: fetch the package into the cache,
+# once.  (A compiler with all that it depends on, and something to compile: what
+# the guest of `make bench-compile` works with.)
 # Prints the cache folder.  apt checks the archive's signature and each file's
 # hash; the hashes are kept beside the files, and a cache that no longer
 # matches them is fetched again.
@@ -15,6 +17,12 @@ case $name in
 qemu) mib=60 fetch=(apt-get source --download-only --only-source qemu) ;;
 linux) mib=200 fetch=(apt-get download linux-source-6.1) ;;
 meson) mib=10 fetch=(apt-get download meson/bookworm-backports) ;;
+lz4) mib=5 fetch=(apt-get source --download-only --only-source lz4) ;;
+compiler)
+	mib=100
+	fetch=(apt-get -y --no-install-recommends --download-only
+		-o "Dir::Cache::archives=$dest.part" install gcc make libc6-dev busybox-static)
+	;;
 *) die "get-source.sh: no source called $name" ;;
 esac
 
@@ -53,6 +61,8 @@ if ! intact "$dest"; then
 	mkdir -p "$dest.part"
 	cd "$dest.part"
 	apt "${fetch[@]}"
+	# apt's own, where it was told to keep its archives
+	rm -rf partial lock
 	sha256sum -- * > "$dest.sums"
 	mv "$dest.sums" SHA256SUMS
 	rm -rf "$dest"
