@@ -14,7 +14,7 @@ export QEMU_SRC LINUX_SRC T JOBS V FUZZ_SECONDS
 
 .PHONY: help
 help: ## list the targets
-	@sed -n -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 	@sed -n '/^# Variables/,/^$$/s/^# \{0,1\}/  /p' $(MAKEFILE_LIST)
 
 .PHONY: deps
@@ -76,7 +76,7 @@ check-clean: ## all tests in an empty Debian 12, as .ci/run does
 	@.ci/run
 
 .PHONY: bench
-bench: bench-store bench-swap bench-instructions bench-limit ## measure all: tables, JSON and plots in build/bench
+bench: bench-store bench-swap bench-instructions bench-compile bench-limit ## measure all: tables, JSON and plots in build/bench
 
 .PHONY: bench-store
 bench-store: ## measure the page store by itself
@@ -93,6 +93,11 @@ bench-swap: qemu guest ## measure a guest that swaps, in each way that there is
 .PHONY: bench-instructions
 bench-instructions: qemu guest ## count the instructions of the driver for each operation
 	@tests/bench/instructions.sh
+
+.PHONY: bench-compile
+bench-compile: qemu guest ## measure a compiler in a guest that swaps
+	@scripts/deps.sh source bench
+	@tests/bench/compile.sh
 
 .PHONY: bench-limit
 bench-limit: qemu guest ## plot the limit over an episode of memory pressure

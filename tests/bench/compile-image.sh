@@ -9,6 +9,9 @@
 set -euo pipefail
 . "$(dirname "$0")/../../scripts/lib.sh"
 
+# mke2fs is not on the path of those who are not root.
+PATH=$PATH:/usr/sbin:/sbin
+
 dir=$CACHE/compile
 image=$dir/disk
 work=$dir/root
