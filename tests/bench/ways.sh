@@ -35,10 +35,6 @@ all_ways()
 		"PREPARE=echo lz4 >/sys/block/zram0/comp_algorithm; echo $swap_size >/sys/block/zram0/disksize"
 	# The floor: no exit, no copy to elsewhere, no compression.
 	way 'RAM disk in the guest' "${ram[@]}"
-	# The 8 MiB are the kernel's own records of the device's pages.
-	way 'virtio-pmem' VM_MEM=168M,maxmem=1G SWAP=/dev/pmem0 \
-		"ARGS=-object memory-backend-file,id=pmem,mem-path=$VM_SHM/pmem,share=on,size=$swap_size \
-			-device virtio-pmem-pci,memdev=pmem"
 	way 'virtio-tmem' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1"
 	way 'virtio-tmem, main loop' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,ioeventfd=on"
 	way 'virtio-tmem, IOThread' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,iothread=tmem" \
