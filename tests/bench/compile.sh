@@ -19,7 +19,7 @@ cd "$(dirname "$0")/../.."
 . tests/lib/vm.sh
 
 rounds=${ROUNDS:-1}
-little=${LITTLE:-30M}
+little=${LITTLE:-20M}
 out=$BUILD/bench
 
 vm_no_tap bench
