@@ -37,7 +37,7 @@ all_ways()
 	way 'RAM disk in the guest' "${ram[@]}"
 	way 'virtio-tmem' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1"
 	way 'virtio-tmem, main loop' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,ioeventfd=on"
-	way 'virtio-tmem, IOThread' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,iothread=tmem" \
+	way 'virtio-tmem, IOThread' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,ioeventfd=on,iothread=tmem" \
 		'ARGS=-object iothread,id=tmem'
 	way 'virtio-tmem, each page by itself' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1" \
 		'VM_APPEND=virtio_tmem.staging=0 virtio_tmem.readahead=0'
