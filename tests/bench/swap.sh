@@ -30,7 +30,7 @@ vm_no_tap bench
 # workload NAME COMMAND: a part of the job
 workload()
 {
-	[[ $1 =~ ${WORKLOADS:-.} ]] || return 0
+	[[ $1 =~ ${WORKLOADS:-.} && $1 =~ $ONLY ]] || return 0
 	# Each begins with a swap area that nothing was ever written to.
 	printf 'swap_on %s\n%s\nswapoff %s\n' "$SWAP" "$2" "$SWAP"
 }
@@ -103,7 +103,7 @@ way()
 	local name=$1 setting
 
 	VM_MEM=160M VM_CPUS=1 VM_TMEM='' VM_APPEND='' VM_DISKS=''
-	SWAP=/dev/vda PREPARE='' PROCS=1 BASE=virtio-blk HELD=slots ARGS=''
+	SWAP=/dev/vda PREPARE='' PROCS=1 BASE=virtio-blk HELD=slots ONLY=. ARGS=''
 	shift
 	for setting; do
 		printf -v "${setting%%=*}" '%s' "${setting#*=}"
