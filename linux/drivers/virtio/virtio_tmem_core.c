@@ -389,12 +389,14 @@ static void virtio_tmem_config_work(struct work_struct *work)
 					      config_work);
 	struct virtio_device *vdev = vt->vdev;
 
-	if (virtio_has_feature(vdev, VIRTIO_TMEM_F_TARGET))
-		virtio_tmem_give_all_back(vt);
+	/* First: who waits for an answer of it has the lock of a queue */
 	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
 		dev_err(&vdev->dev, "the device has failed and needs a reset: giving it up\n");
 		virtio_break_device(vdev);
+		return;
 	}
+	if (virtio_has_feature(vdev, VIRTIO_TMEM_F_TARGET))
+		virtio_tmem_give_all_back(vt);
 }
 
 static int virtio_tmem_alloc_queue(struct virtio_tmem *vt,

@@ -6,7 +6,8 @@
  * is taken here is not written. The rules:
  *
  * - A page of one repeated word is kept in the guest, as that word. A slot's
- *   page is in exactly one place: here, on the host, or on the swap disk.
+ *   page is in exactly one place: here, on the host, or on the swap disk; or,
+ *   with exclusive=1, in the swap cache only, dirty.
  * - What is taken must be given back: there is an older page on the disk. So a
  *   load that fails says -EIO, on which swap_readpage() fails the read instead
  *   of falling back to the disk (linux/patches).

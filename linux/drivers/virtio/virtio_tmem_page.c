@@ -21,7 +21,8 @@
  * the flush bit back before its page can travel, and bits are collected, sent
  * and used under the queue's mutex, as are puts: so a late flush cannot hit a
  * new page. Read-ahead skips keys with a staged slot or a flush bit, and a slot
- * being filled is taken off by a put or flush like any other.
+ * being read ahead is taken off by a put or flush like any other. (One that a put
+ * is filling has no other put or flush: see virtio_tmem.h.)
  */
 
 #include <linux/bitmap.h>
@@ -432,6 +433,10 @@ void virtio_tmem_give_back(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
 	virtio_tmem_prepare(q, VT_MSG_RESERVE, VIRTIO_TMEM_REQ_RESERVE, NULL, nr);
 	if (!virtio_tmem_add(vt, q, VT_MSG_RESERVE, 0, 0))
 		virtio_tmem_run(vt, q);
+	if (nr) {
+		WRITE_ONCE(q->granted_at, jiffies);
+		queue_delayed_work(vt->wq, &vt->idle_work, VT_IDLE);
+	}
 unlock:
 	mutex_unlock(&q->lock);
 }

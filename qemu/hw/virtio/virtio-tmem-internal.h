@@ -13,7 +13,7 @@
 
 #include "hw/virtio/virtio-tmem.h"
 
-/* virtio-tmem-request.c: with the lock of the queue held, the BQL or not */
+/* virtio-tmem-request.c: with the queue's lock held, or nobody serving it */
 
 /**
  * virtio_tmem_serve: do what one request asks for, and write the response

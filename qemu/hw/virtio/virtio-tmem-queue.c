@@ -25,15 +25,15 @@
  *   other. Not in the handler of the notification, though: that may be called
  *   by the handler of another device, which relies on the BQL and whose DMA
  *   goes where the guest says. Work that is queued for the vCPU itself runs
- *   when it is out of all that. With one queue there is nobody to make room
- *   for, and the request is served at once, with the BQL.
+ *   when it is out of all that. With one queue no other vCPU swaps at the same
+ *   time, and the request is served at once, with the BQL.
  * - an IOThread (iothread, iothread-vq-mapping), which never has the BQL, and
  *   works on rings as those of virtio-blk do;
  * - the main loop (ioeventfd=on without an IOThread), which keeps the BQL, as
  *   does the bottom half that goes on with a ring too full for one go.
  *
- * But in IOThreads, all that virtio.c does to a ring is done with the BQL. The
- * BQL is dropped only while virtio_tmem_serve() works on the memory of a
+ * Except in IOThreads, all that virtio.c does to a ring is done with the BQL.
+ * The BQL is dropped only while virtio_tmem_serve() works on the memory of a
  * request that is off the ring, under the queue's lock. Nothing there needs
  * the BQL, so who has it may wait for the lock: the lock comes after the BQL.
  * q->task says that a request is under way, and nobody begins another one
@@ -65,6 +65,18 @@ static bool virtio_tmem_may_run(VirtIOTMEM *tmem)
 
     return vdev->vm_running && (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
            !vdev->broken;
+}
+
+static bool virtio_tmem_check_driver(VirtIOTMEMQueue *q)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
+
+    if (!virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1)) {
+        virtio_error(vdev, "virtio-tmem: the driver has not accepted "
+                     "VIRTIO_F_VERSION_1");
+        return false;
+    }
+    return true;
 }
 
 /*
@@ -132,12 +144,13 @@ static bool virtio_tmem_serve_one(VirtIOTMEMQueue *q, VirtQueueElement *elem,
         }
     }
     virtio_tmem_end_task(q);
-    return true;
+    /* An interrupt goes where the guest says, too: it may unplug the device */
+    return DEVICE(q->tmem)->realized;
 }
 
 /*
- * Serve what is in the ring, or as much as the budget allows. With the BQL and
- * the guard held.
+ * Serve what is in the ring, or as much as the budget allows. With the BQL
+ * held, and the guard, which a notification of ioeventfd has no need of.
  */
 static void virtio_tmem_serve_ring(VirtIOTMEMQueue *q, bool drop_bql)
 {
@@ -147,12 +160,8 @@ static void virtio_tmem_serve_ring(VirtIOTMEMQueue *q, bool drop_bql)
 
     /* Who has begun a request looks at the ring again after it */
     if (q->task || !virtio_tmem_may_run(q->tmem) ||
-        (q->tmem->ioeventfd_started && q->ctx != qemu_get_aio_context())) {
-        return;
-    }
-    if (!virtio_vdev_has_feature(vdev, VIRTIO_F_VERSION_1)) {
-        virtio_error(vdev, "virtio-tmem: the driver has not accepted "
-                     "VIRTIO_F_VERSION_1");
+        (q->tmem->ioeventfd_started && q->ctx != qemu_get_aio_context()) ||
+        !virtio_tmem_check_driver(q)) {
         return;
     }
 
@@ -199,6 +208,9 @@ static void virtio_tmem_serve_in_iothread(VirtIOTMEMQueue *q)
     unsigned int served = 0;
     VirtQueueElement *elem;
 
+    if (!virtio_tmem_check_driver(q)) {
+        return;
+    }
     do {
         if (suppress) {
             virtio_queue_set_notification(q->vq, 0);
