@@ -19,7 +19,7 @@ cd "$(dirname "$0")/../.."
 . tests/lib/vm.sh
 
 rounds=${ROUNDS:-1}
-little=${LITTLE:-20M}
+little=${LITTLE:-13M}
 out=$BUILD/bench
 
 vm_no_tap bench
