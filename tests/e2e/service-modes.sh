@@ -65,7 +65,7 @@ VM_TMEM=max-size=256M,num-queues=2
 mode "in vCPUs" 0
 VM_TMEM=max-size=256M,num-queues=2,ioeventfd=on
 mode "in the main loop" 0
-VM_TMEM=max-size=256M,num-queues=2,ioeventfd=on,ioeventfd=on,iothread=tmem0
+VM_TMEM=max-size=256M,num-queues=2,ioeventfd=on,iothread=tmem0
 mode "in an IOThread" 1 -object iothread,id=tmem0
 VM_TMEM=
 mode "in an IOThread for each queue" 2 -object iothread,id=tmem0 -object iothread,id=tmem1 \

@@ -130,13 +130,14 @@ static void virtio_tmem_set_key(struct virtio_tmem_slot *slot,
 		__set_bit(index, pool->local);
 }
 
-/* Only for a key that pool->local knows is it worth to look */
 static struct virtio_tmem_slot *
 virtio_tmem_find(struct virtio_tmem_slot *slots, unsigned int nr,
 		 struct virtio_tmem_pool *pool, unsigned long index)
 {
 	unsigned int i;
 
+	if (!test_bit(index, pool->local))
+		return NULL;
 	for (i = 0; i < nr; i++)
 		if (slots[i].index == index && slots[i].pool == pool)
 			return &slots[i];
@@ -153,8 +154,6 @@ virtio_tmem_revoke(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
 {
 	struct virtio_tmem_slot *slot;
 
-	if (!test_bit(index, pool->local))
-		return NULL;
 	slot = virtio_tmem_find(q->staged, vt->nr_staged, pool, index);
 	if (!slot || slot->state == VT_SLOT_READY)
 		return slot;
@@ -170,8 +169,6 @@ static void virtio_tmem_drop_ahead(struct virtio_tmem *vt,
 {
 	struct virtio_tmem_slot *slot;
 
-	if (!test_bit(index, pool->local))
-		return;
 	slot = virtio_tmem_find(q->ahead, vt->nr_ahead, pool, index);
 	if (!slot)
 		return;
@@ -530,10 +527,6 @@ static bool virtio_tmem_get_local(struct virtio_tmem_queue *q,
 	bool ahead = false;
 
 	spin_lock_irqsave(&q->slot_lock, flags);
-	if (!test_bit(index, pool->local)) {
-		spin_unlock_irqrestore(&q->slot_lock, flags);
-		return false;
-	}
 	slot = virtio_tmem_find(q->staged, vt->nr_staged, pool, index);
 	if (!slot) {
 		slot = virtio_tmem_find(q->ahead, vt->nr_ahead, pool, index);

@@ -277,10 +277,27 @@ void virtio_tmem_queue_quiesce(VirtIOTMEMQueue *q)
     }
 }
 
+/* Of the first @num queues */
+static void virtio_tmem_clear_host_notifiers(VirtIOTMEM *tmem, int num)
+{
+    VirtioBusState *bus = VIRTIO_BUS(qdev_get_parent_bus(DEVICE(tmem)));
+    int i;
+
+    memory_region_transaction_begin();
+    for (i = 0; i < num; i++) {
+        virtio_bus_set_host_notifier(bus, i, false);
+    }
+    /* It expects the notifiers to be open when it commits */
+    memory_region_transaction_commit();
+    for (i = 0; i < num; i++) {
+        virtio_bus_cleanup_host_notifier(bus, i);
+    }
+}
+
 static int virtio_tmem_set_host_notifiers(VirtIOTMEM *tmem)
 {
     VirtioBusState *bus = VIRTIO_BUS(qdev_get_parent_bus(DEVICE(tmem)));
-    int i, j, r = 0;
+    int i, r = 0;
 
     /* One transaction, as each costs the whole list of ioeventfds */
     memory_region_transaction_begin();
@@ -290,17 +307,9 @@ static int virtio_tmem_set_host_notifiers(VirtIOTMEM *tmem)
             break;
         }
     }
-    if (r < 0) {
-        for (j = 0; j < i; j++) {
-            virtio_bus_set_host_notifier(bus, j, false);
-        }
-    }
-    /* It expects the notifiers to be open when it commits */
     memory_region_transaction_commit();
     if (r < 0) {
-        for (j = 0; j < i; j++) {
-            virtio_bus_cleanup_host_notifier(bus, j);
-        }
+        virtio_tmem_clear_host_notifiers(tmem, i);
     }
     return r;
 }
@@ -358,7 +367,7 @@ int virtio_tmem_start_ioeventfd(VirtIODevice *vdev)
 void virtio_tmem_stop_ioeventfd(VirtIODevice *vdev)
 {
     VirtIOTMEM *tmem = VIRTIO_TMEM(vdev);
-    VirtioBusState *bus = VIRTIO_BUS(qdev_get_parent_bus(DEVICE(tmem)));
+    BusState *bus = qdev_get_parent_bus(DEVICE(tmem));
     VirtioBusClass *k = VIRTIO_BUS_GET_CLASS(bus);
     int i;
 
@@ -368,17 +377,9 @@ void virtio_tmem_stop_ioeventfd(VirtIODevice *vdev)
     for (i = 0; i < tmem->num_queues; i++) {
         virtio_tmem_queue_detach(&tmem->queues[i]);
     }
-
-    memory_region_transaction_begin();
-    for (i = 0; i < tmem->num_queues; i++) {
-        virtio_bus_set_host_notifier(bus, i, false);
-    }
-    memory_region_transaction_commit();
-    for (i = 0; i < tmem->num_queues; i++) {
-        virtio_bus_cleanup_host_notifier(bus, i);
-    }
+    virtio_tmem_clear_host_notifiers(tmem, tmem->num_queues);
     tmem->ioeventfd_started = false;
-    k->set_guest_notifiers(BUS(bus)->parent, tmem->num_queues, false);
+    k->set_guest_notifiers(bus->parent, tmem->num_queues, false);
 }
 
 static bool virtio_tmem_check_iothreads(VirtIOTMEM *tmem, Error **errp)
