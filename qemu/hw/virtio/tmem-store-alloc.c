@@ -34,19 +34,21 @@ G_STATIC_ASSERT(sizeof(TmemBlock) == 24);
  * Sizes of the classes, in bytes. Each is the largest of which a block holds
  * that many, so that a block has no tail to speak of. Above 1808 they are all
  * such sizes, below it every third or so: finer steps would cost more in
- * partial blocks than they save inside of objects (2.9 % on average).
+ * partial blocks than they save inside of objects (2.9 % on average). The last
+ * one is for a page with its checksum, and not used where there are none.
  */
 static const uint16_t class_size[] = {
     16, 32, 48, 80, 128, 176, 224, 272, 320, 368, 416, 464, 512, 560, 608,
     656, 704, 752, 800, 848, 896, 944, 992, 1040, 1088, 1136, 1184, 1232,
     1280, 1328, 1392, 1456, 1520, 1584, 1632, 1712, 1760, 1808, 1872, 1920,
     1984, 2048, 2112, 2176, 2256, 2336, 2416, 2512, 2608, 2720, 2848, 2976,
-    3120, 3264, 3440, 3632, 3840, 4096,
+    3120, 3264, 3440, 3632, 3840, 4096, 4112,
 };
 
 #define NUM_CLASSES G_N_ELEMENTS(class_size)
 
 G_STATIC_ASSERT(NUM_CLASSES <= TMEM_MAX_CLASSES);
+G_STATIC_ASSERT(TMEM_MAX_OBJECT % TMEM_GRAIN == 0);
 
 /* Blocks of one class that compaction empties at a time: bounds a lock. */
 #define MAX_EVACUATING 4096
@@ -189,6 +191,7 @@ bool tmem_arena_init(TmemArena *arena, const TmemArenaConfig *config,
     arena->block_size = config->hugepages ? TMEM_HUGE_BLOCK_SIZE
                                           : TMEM_BLOCK_SIZE;
     arena->locked = config->lock_memory;
+    arena->max_object = config->max_object;
 
     if (!arena_num_blocks(arena, config->limit)) {
         g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
@@ -266,9 +269,16 @@ uint64_t tmem_arena_span(const TmemArena *arena)
 void tmem_arena_set_limit(TmemArena *arena, uint64_t limit,
                           uint64_t hard_limit)
 {
+    uint64_t spare = 0;
+
+    if (arena->keep_spare) {
+        spare = MIN(EXCEED_BLOCKS * (uint64_t)arena->block_size,
+                    hard_limit / 8);
+    }
     g_mutex_lock(&arena->lock);
-    arena->limit = limit;
-    arena->hard_limit = hard_limit;
+    /* More than the hard limit: for a while, and on purpose */
+    arena->limit = limit > hard_limit ? limit : MIN(limit, hard_limit - spare);
+    arena->hard_limit = hard_limit - spare;
     /*
      * What makes room needs some first, also when more is taken than the hard
      * limit allows, because that was lowered: a few blocks. Otherwise the hard
@@ -497,8 +507,8 @@ static TmemHandle class_alloc(TmemArena *arena, unsigned c, bool grow,
     return handle;
 }
 
-/* Tests ask for failures; nobody else writes what is read here. */
-static bool alloc_must_fail(TmemArena *arena)
+/* Nobody but tests writes what is read here. */
+bool tmem_arena_must_fail(TmemArena *arena)
 {
     return unlikely(qatomic_read(&arena->inject) > 0) &&
            __atomic_sub_fetch(&arena->inject, 1, __ATOMIC_RELAXED) == 0;
@@ -510,7 +520,7 @@ TmemHandle tmem_arena_alloc(TmemArena *arena, size_t size, TmemAllocMode mode)
     unsigned c;
 
     g_assert(size > 0 && size <= TMEM_MAX_OBJECT);
-    if (alloc_must_fail(arena)) {
+    if (tmem_arena_must_fail(arena)) {
         return mode == TMEM_ALLOC_RESERVED ? tmem_reserve_take(arena, size)
                                            : 0;
     }

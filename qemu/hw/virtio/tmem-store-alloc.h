@@ -1,7 +1,7 @@
 /*
  * Allocator of the virtio-tmem page store
  *
- * Objects of 1..4096 bytes, named by handles, in one arena that never grows
+ * Objects of 1..4112 bytes, named by handles, in one arena that never grows
  * beyond its limit. Private to tmem-store*.c and their unit tests.
  *
  * Compaction needs no table of handles and no way back from an object to its
@@ -34,8 +34,8 @@
 /* Sizes of objects and their addresses are multiples of this, in bytes. */
 #define TMEM_GRAIN 16
 
-/* Largest object, in bytes: a page that does not compress. */
-#define TMEM_MAX_OBJECT 4096
+/* Largest object, in bytes: a page that does not compress, and its checksum. */
+#define TMEM_MAX_OBJECT 4112
 
 /* Most size classes. */
 #define TMEM_MAX_CLASSES 64
@@ -97,6 +97,7 @@ typedef struct TmemArena {
     uint32_t num_blocks;   /* that there is address space for */
     bool locked;           /* lock-memory: blocks are never swapped out */
     bool over;             /* more is taken than the limit; read without lock */
+    uint16_t max_object;   /* bytes that a put can need */
     int inject;            /* tests: which allocation fails; 0: none */
     uint32_t num_nodes;    /* of the index, which counts them here */
     TmemReserve reserve;
@@ -105,6 +106,7 @@ typedef struct TmemArena {
     uint64_t limit;        /* bytes for blocks and their metadata */
     uint64_t hard_limit;   /* what the limit can be at most */
     uint64_t exceed_limit; /* for what makes room by taking some first */
+    bool keep_spare;       /* some of the limit is for that alone */
     uint32_t num_used;     /* blocks that hold objects now */
     uint32_t num_touched;  /* blocks from this one on: not used since reset */
     uint32_t free_list;    /* blocks before num_touched that hold nothing */
@@ -122,6 +124,7 @@ typedef struct TmemArenaConfig {
     uint64_t span;         /* bytes that the limit may be raised to later */
     bool lock_memory;      /* what is taken from the host stays in its RAM */
     bool hugepages;        /* blocks are huge pages */
+    uint16_t max_object;   /* bytes that a put can need, for the reserve */
 } TmemArenaConfig;
 
 typedef struct TmemArenaStats {
@@ -165,7 +168,7 @@ void tmem_arena_set_limit(TmemArena *arena, uint64_t limit,
 void tmem_arena_reset(TmemArena *arena);
 
 /**
- * tmem_arena_alloc: get room for an object of @size bytes (1..4096)
+ * tmem_arena_alloc: get room for an object of @size bytes (1..4112)
  *
  * The object starts at a multiple of %TMEM_GRAIN and holds leftovers. It stays
  * where it is until it is freed.
@@ -173,6 +176,12 @@ void tmem_arena_reset(TmemArena *arena);
  * Returns: its handle, or 0 when there is no room.
  */
 TmemHandle tmem_arena_alloc(TmemArena *arena, size_t size, TmemAllocMode mode);
+
+/**
+ * tmem_arena_must_fail: whether a test wants this allocation to fail, be it of
+ * the arena or of the store's that belongs to it
+ */
+bool tmem_arena_must_fail(TmemArena *arena);
 
 /**
  * tmem_reserve_add: promise room for up to @puts more puts

@@ -39,6 +39,8 @@ typedef struct TmemCoded {
     TmemKind kind;
     unsigned len;          /* bytes at data: 8 when same-filled */
     const void *data;      /* in the thread's scratch memory */
+    bool has_checksum;
+    uint32_t checksum;     /* of the store's; the codec does not touch it */
 } TmemCoded;
 
 /**
@@ -83,5 +85,24 @@ const void *tmem_codec_load(const void *data, size_t len);
  * page is then filled with anything.
  */
 int tmem_codec_decode(const TmemCoded *coded, void *page);
+
+/**
+ * tmem_codec_lost: what is kept for a page whose bytes are lost for good
+ *
+ * Returns: an lz4 block of one byte, which no page is encoded as, and which
+ * never decodes.
+ */
+TmemCoded tmem_codec_lost(void);
+
+/**
+ * tmem_codec_is_lost: whether @coded is what tmem_codec_lost() returns
+ */
+bool tmem_codec_is_lost(const TmemCoded *coded);
+
+/**
+ * tmem_codec_checksum: xxHash64 of @len bytes, its lower half
+ * @seed: what else the checksum is to be of
+ */
+uint32_t tmem_codec_checksum(const void *data, size_t len, uint64_t seed);
 
 #endif

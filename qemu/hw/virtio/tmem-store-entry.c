@@ -8,12 +8,48 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/xxhash.h"
 #include "tmem-store-internal.h"
+#include "tmem-store-spill-internal.h"
+
+uint32_t tmem_checksum(const TmemKey *key, uint64_t generation, unsigned kind,
+                       const void *data, uint32_t len)
+{
+    return tmem_codec_checksum(data, len,
+                               qemu_xxhash64_4(generation, key->object,
+                                               key->index,
+                                               (uint64_t)key->pool << 32 |
+                                               kind));
+}
+
+void tmem_coded_sign(const TmemStore *store, const TmemKey *key,
+                     TmemCoded *coded)
+{
+    coded->has_checksum = store->checksum;
+    if (store->checksum) {
+        coded->checksum = tmem_checksum(key, 0, coded->kind, coded->data,
+                                        coded->len);
+    }
+}
+
+bool tmem_coded_check(const TmemKey *key, const TmemCoded *coded)
+{
+    return !coded->has_checksum ||
+           coded->checksum == tmem_checksum(key, 0, coded->kind, coded->data,
+                                            coded->len);
+}
+
+/* Bytes that an object takes in the arena which has @len bytes of a page. */
+static unsigned object_size(const TmemStore *store, unsigned len)
+{
+    return len + (store->checksum ? sizeof(uint32_t) : 0);
+}
 
 uint64_t tmem_entry_new(TmemStore *store, const TmemCoded *coded,
                         TmemAllocMode mode)
 {
     TmemHandle handle;
+    char *object;
 
     if (coded->kind == TMEM_KIND_SAME) {
         int64_t word;
@@ -25,18 +61,40 @@ uint64_t tmem_entry_new(TmemStore *store, const TmemCoded *coded,
         }
     }
 
-    handle = tmem_arena_alloc(&store->arena, coded->len, mode);
+    handle = tmem_arena_alloc(&store->arena, object_size(store, coded->len),
+                              mode);
     if (!handle) {
         return 0;
     }
-    memcpy(tmem_arena_ptr(&store->arena, handle), coded->data, coded->len);
+    object = tmem_arena_ptr(&store->arena, handle);
+    memcpy(object, coded->data, coded->len);
+    if (store->checksum) {
+        memcpy(object + coded->len, &coded->checksum, sizeof(coded->checksum));
+    }
     return handle << ENTRY_HANDLE_SHIFT |
            (uint64_t)coded->len << ENTRY_LEN_SHIFT | coded->kind;
 }
 
+TmemCoded tmem_entry_object(const TmemStore *store, uint64_t entry)
+{
+    const char *object = tmem_arena_ptr(&store->arena,
+                                        tmem_entry_handle(entry));
+    TmemCoded coded = {
+        .kind = tmem_entry_kind(entry),
+        .len = tmem_entry_len(entry),
+        .data = object,
+        .has_checksum = store->checksum,
+    };
+
+    if (store->checksum) {
+        memcpy(&coded.checksum, object + coded.len, sizeof(coded.checksum));
+    }
+    return coded;
+}
+
 TmemCoded tmem_entry_read(TmemStore *store, uint64_t entry)
 {
-    TmemCoded coded;
+    TmemCoded coded = { 0 };
 
     if (tmem_entry_kind(entry) == ENTRY_NODE) {
         entry = *tmem_lru_entry(store, entry);
@@ -48,11 +106,8 @@ TmemCoded tmem_entry_read(TmemStore *store, uint64_t entry)
         coded.len = sizeof(word);
         coded.data = tmem_codec_load(&word, sizeof(word));
     } else {
-        coded.kind = tmem_entry_kind(entry);
-        coded.len = tmem_entry_len(entry);
-        coded.data = tmem_codec_load(tmem_arena_ptr(&store->arena,
-                                                    tmem_entry_handle(entry)),
-                                     coded.len);
+        coded = tmem_entry_object(store, entry);
+        coded.data = tmem_codec_load(coded.data, coded.len);
     }
     return coded;
 }
@@ -87,9 +142,7 @@ TmemHandle tmem_entry_pin(TmemStore *store, TmemShard *shard, uint64_t entry,
     }
     shard->num_pins += pin->readers++ == 0;
     pin->handle = handle;
-    coded->kind = tmem_entry_kind(entry);
-    coded->len = tmem_entry_len(entry);
-    coded->data = tmem_arena_ptr(&store->arena, handle);
+    *coded = tmem_entry_object(store, entry);
     return handle;
 }
 
@@ -125,6 +178,12 @@ void tmem_entry_count(TmemShard *shard, TmemPool *pool, uint64_t entry,
     int64_t bytes = kind == ENTRY_INLINE ? 0 : tmem_entry_len(entry);
 
     pool->pages += delta;
+    if (kind == ENTRY_SPILLED) {
+        shard->counts.pages += delta;
+        shard->counts.spilled += delta;
+        shard->counts.spilled_bytes += bytes * delta;
+        return;
+    }
     pool->bytes_stored += bytes * delta;
     shard->counts.pages += delta;
     shard->counts.bytes_stored += bytes * delta;
@@ -137,6 +196,29 @@ void tmem_entry_count(TmemShard *shard, TmemPool *pool, uint64_t entry,
     }
 }
 
+void tmem_entry_lose(TmemStore *store, TmemShard *shard, TmemPool *pool,
+                     const TmemKey *key, uint64_t *slot)
+{
+    TmemCoded lost = tmem_codec_lost();
+    uint64_t entry;
+
+    if (tmem_entry_kind(*slot) == ENTRY_NODE) {
+        slot = tmem_lru_entry(store, *slot);
+    }
+    shard->counts.lost++;
+    tmem_coded_sign(store, key, &lost);
+    entry = tmem_entry_new(store, &lost, TMEM_ALLOC_EXCEED);
+    if (entry) {
+        tmem_entry_count(shard, pool, *slot, -1);
+        object_drop(store, shard, tmem_entry_handle(*slot));
+        *slot = entry;
+        tmem_entry_count(shard, pool, entry, 1);
+    }
+    if (store->lost) {
+        store->lost(store->lost_opaque, key->pool, key->object, key->index);
+    }
+}
+
 void tmem_entry_drop(TmemStore *store, TmemShard *shard, TmemPool *pool,
                      uint64_t entry)
 {
@@ -145,7 +227,10 @@ void tmem_entry_drop(TmemStore *store, TmemShard *shard, TmemPool *pool,
         shard->counts.ephemeral--;
     }
     tmem_entry_count(shard, pool, entry, -1);
-    if (tmem_entry_kind(entry) != ENTRY_INLINE) {
+    if (tmem_entry_kind(entry) == ENTRY_SPILLED) {
+        tmem_spill_drop(store, entry);
+        tmem_arena_free(&store->arena, tmem_entry_handle(entry));
+    } else if (tmem_entry_kind(entry) != ENTRY_INLINE) {
         object_drop(store, shard, tmem_entry_handle(entry));
     }
 }
@@ -153,11 +238,14 @@ void tmem_entry_drop(TmemStore *store, TmemShard *shard, TmemPool *pool,
 bool tmem_entry_pack(TmemStore *store, TmemShard *shard, uint64_t *entry)
 {
     TmemHandle old = tmem_entry_handle(*entry);
-    unsigned len = tmem_entry_len(*entry);
+    unsigned size = object_size(store, tmem_entry_len(*entry));
     TmemHandle new;
 
     if (tmem_entry_kind(*entry) == ENTRY_INLINE) {
         return false;
+    }
+    if (tmem_entry_kind(*entry) == ENTRY_SPILLED) {
+        size = sizeof(TmemSpillRecord);
     }
     if (tmem_entry_kind(*entry) == ENTRY_NODE) {
         bool moved = tmem_lru_pack(store, entry);
@@ -169,12 +257,12 @@ bool tmem_entry_pack(TmemStore *store, TmemShard *shard, uint64_t *entry)
         (shard->num_pins && pin_find(shard, old))) {
         return false;
     }
-    new = tmem_arena_alloc(&store->arena, len, TMEM_ALLOC_PACK);
+    new = tmem_arena_alloc(&store->arena, size, TMEM_ALLOC_PACK);
     if (!new) {
         return false;
     }
     memcpy(tmem_arena_ptr(&store->arena, new),
-           tmem_arena_ptr(&store->arena, old), len);
+           tmem_arena_ptr(&store->arena, old), size);
     *entry = (*entry & ~(ENTRY_HANDLE_MASK << ENTRY_HANDLE_SHIFT)) |
              new << ENTRY_HANDLE_SHIFT;
     tmem_arena_free(&store->arena, old);
@@ -222,40 +310,79 @@ static void drop_page(uint64_t entry, void *opaque)
     tmem_entry_drop(walk->store, walk->shard, walk->pool, entry);
 }
 
-static void drop_object(uint64_t pages, void *opaque)
+/* The key up to which there are @max pages from @first on, by whole leaves */
+static uint64_t key_after(TmemStore *store, TmemIndex pages, uint64_t first,
+                          uint64_t last, uint64_t max)
 {
-    DropWalk *walk = opaque;
+    uint64_t key = first, found = 0;
+    uint64_t *entries;
+    unsigned num;
 
-    tmem_index_erase_range(&walk->store->arena, &pages, 0, UINT64_MAX,
-                           drop_page, walk);
+    while (key <= last &&
+           (entries = tmem_index_next(&store->arena, &pages, &key, &num,
+                                      false)) && key <= last) {
+        for (unsigned i = 0; i < num && i <= last - key; i++) {
+            found += entries[i] != 0;
+        }
+        if (found >= max) {
+            return key + MIN(num - 1, last - key);
+        }
+        key += num;
+        if (key < num) {
+            break;
+        }
+    }
+    return last;
 }
 
-uint64_t tmem_pages_drop(TmemStore *store, TmemShard *shard, TmemPool *pool,
-                         uint64_t object, uint64_t first, uint64_t last)
+/* Of an object whose index of pages is at *@pages, which may be gone then */
+static void object_pages_drop(TmemStore *store, TmemShard *shard,
+                              TmemPool *pool, uint64_t object, uint64_t *pages,
+                              uint64_t first, uint64_t last)
 {
-    TmemArena *arena = &store->arena;
-    TmemIndex *pages = tmem_index_lookup(arena, pool->objects, object);
     DropWalk walk = { store, shard, pool };
-    uint64_t before = pool->pages;
-    TmemIndex rest;
+    TmemIndex rest = *pages;
 
-    if (!pages) {
-        return 0;
-    }
-    rest = *pages;
-    tmem_index_erase_range(arena, &rest, first, last, drop_page, &walk);
+    tmem_index_erase_range(&store->arena, &rest, first, last, drop_page, &walk);
     if (rest) {
         *pages = rest;
     } else {
-        tmem_index_erase(arena, &pool->objects, object);
+        tmem_index_erase(&store->arena, &pool->objects, object);
     }
-    return before - pool->pages;
 }
 
-void tmem_pool_drop(TmemStore *store, TmemShard *shard, TmemPool *pool)
+bool tmem_pages_drop(TmemStore *store, TmemShard *shard, TmemPool *pool,
+                     uint64_t object, uint64_t first, uint64_t last,
+                     uint64_t max)
 {
-    DropWalk walk = { store, shard, pool };
+    uint64_t *pages = tmem_index_lookup(&store->arena, pool->objects, object);
+    uint64_t until;
 
-    tmem_index_erase_range(&store->arena, &pool->objects, 0, UINT64_MAX,
-                           drop_object, &walk);
+    if (!pages) {
+        return true;
+    }
+    until = first == last || pool->pages <= max ? last :
+            key_after(store, *pages, first, last, max);
+    tmem_log_pages(store, shard, pool, object, *pages, first, until);
+    object_pages_drop(store, shard, pool, object, pages, first, until);
+    return until == last;
+}
+
+bool tmem_pool_drop(TmemStore *store, TmemShard *shard, TmemPool *pool,
+                    uint64_t max)
+{
+    uint64_t end = pool->pages - MIN(max, pool->pages);
+
+    while (pool->pages > end) {
+        uint64_t object = 0;
+        unsigned num;
+        uint64_t *pages = tmem_index_next(&store->arena, &pool->objects,
+                                          &object, &num, false);
+        uint64_t until = !end ? UINT64_MAX :
+                         key_after(store, *pages, 0, UINT64_MAX,
+                                   pool->pages - end);
+
+        object_pages_drop(store, shard, pool, object, pages, 0, until);
+    }
+    return !pool->pages;
 }

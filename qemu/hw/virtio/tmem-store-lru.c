@@ -180,7 +180,11 @@ bool tmem_lru_evict(TmemStore *store)
         pool = tmem_pool_find(shard, node.pool);
         slot = pool ? tmem_page_lookup(store, pool, node.object, key) : NULL;
         if (slot && lru_is_oldest(store, *slot)) {
-            tmem_pages_drop(store, shard, pool, node.object, key, key);
+            uint64_t bytes = pool->bytes_stored;
+
+            tmem_pages_drop(store, shard, pool, node.object, key, key, 1);
+            shard->counts.given[TMEM_MEASURE_DROP] +=
+                bytes - pool->bytes_stored;
             shard->counts.evicted++;
             done = true;
         }

@@ -53,7 +53,7 @@ static bool reserve_grow(TmemArena *arena)
     unsigned puts = reserve->puts + 1;
 
     if (reserve->num_large < puts) {
-        TmemHandle handle = tmem_arena_alloc(arena, TMEM_MAX_OBJECT,
+        TmemHandle handle = tmem_arena_alloc(arena, arena->max_object,
                                              TMEM_ALLOC_GROW);
 
         if (!handle) {

@@ -10,6 +10,7 @@
  */
 #include "qemu/osdep.h"
 #include "tmem-store-internal.h"
+#include "tmem-store-spill-internal.h"
 
 static void walk_next_object(TmemWalk *walk)
 {
@@ -67,7 +68,10 @@ bool tmem_walk_shard(TmemWalk *walk)
     return ++walk->shard < TMEM_NUM_SHARDS;
 }
 
-/* The next page of the walk's shard, as it is kept; false: no other. */
+/*
+ * The next page of the walk's shard, as it is kept; false: no other. One that
+ * is on the device has no @coded.data.
+ */
 static bool walk_read(TmemStore *store, TmemWalk *walk, TmemWalkPage *page,
                       TmemCoded *coded)
 {
@@ -78,8 +82,11 @@ static bool walk_read(TmemStore *store, TmemWalk *walk, TmemWalkPage *page,
 
     g_mutex_lock(&shard->lock);
     entry = tmem_walk_next(store, walk, &pool, &num, false);
+    coded->data = NULL;
     if (entry) {
-        *coded = tmem_entry_read(store, *entry);
+        if (tmem_entry_kind(*entry) != ENTRY_SPILLED) {
+            *coded = tmem_entry_read(store, *entry);
+        }
         page->pool = pool->id;
         page->object = walk->object;
         page->index = tmem_shard_index(walk->shard, walk->object, walk->key);
@@ -92,14 +99,28 @@ static bool walk_read(TmemStore *store, TmemWalk *walk, TmemWalkPage *page,
 int tmem_store_walk(TmemStore *store, TmemWalk *walk, TmemWalkPage *page)
 {
     TmemCoded coded;
+    int ret = -ENOENT;
 
-    if (walk->shard >= TMEM_NUM_SHARDS) {
-        return 0;
-    }
-    while (!walk_read(store, walk, page, &coded)) {
-        if (!tmem_walk_shard(walk)) {
+    while (ret == -ENOENT || ret == -EINVAL) {
+        if (walk->shard >= TMEM_NUM_SHARDS) {
             return 0;
         }
+        if (!walk_read(store, walk, page, &coded)) {
+            tmem_walk_shard(walk);
+        } else if (coded.data) {
+            ret = tmem_codec_decode(&coded, page->page);
+        } else {
+            const TmemKey key = {
+                page->pool, page->object, page->index
+            };
+
+            ret = tmem_spill_get(store, &key, page->page, NULL);
+            if (ret == -EAGAIN) {
+                /* Put again, or flushed: then there may be another */
+                ret = tmem_store_get(store, key.pool, key.object, key.index,
+                                     page->page);
+            }
+        }
     }
-    return tmem_codec_decode(&coded, page->page) < 0 ? -EIO : 1;
+    return ret < 0 ? -EIO : 1;
 }

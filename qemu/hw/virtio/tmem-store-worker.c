@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include "tmem-store-policy.h"
 #include "tmem-store-pressure.h"
+#include "hw/virtio/tmem-store-spill.h"
 #include "hw/virtio/tmem-store-worker.h"
 
 /*
@@ -42,6 +43,7 @@ struct TmemWorker {
 
     GMutex lock;              /* protects these */
     bool stop;
+    bool look;                /* at the pressure, too */
     TmemPressureInfo info;
 };
 
@@ -110,6 +112,18 @@ static int worker_maintain(TmemWorker *worker)
     return urgent ? URGENT_SLEEP_MSEC : SLEEP_MSEC;
 }
 
+/* Whether tmem_worker_kick() was called since the last time. */
+static bool worker_must_look(TmemWorker *worker)
+{
+    bool look;
+
+    g_mutex_lock(&worker->lock);
+    look = worker->look;
+    worker->look = false;
+    g_mutex_unlock(&worker->lock);
+    return look;
+}
+
 static bool worker_must_stop(TmemWorker *worker)
 {
     bool stop;
@@ -141,8 +155,8 @@ static void *worker_run(void *opaque)
         uint64_t kicks;
         int wait;
 
-        if (g_get_monotonic_time() >= next_update || fds[0].revents ||
-            fds[1].revents) {
+        if (g_get_monotonic_time() >= next_update || fds[1].revents ||
+            worker_must_look(worker)) {
             next_update = g_get_monotonic_time() +
                           worker_update_limit(worker) * INT64_C(1000);
         }
@@ -165,12 +179,23 @@ static void *worker_run(void *opaque)
 
 static void worker_destroy(TmemWorker *worker)
 {
+    tmem_store_set_wake(worker->store, NULL, NULL);
     tmem_pressure_free(worker->pressure);
     close(worker->wake_fd);
     g_mutex_clear(&worker->lock);
     g_free(worker->info.path);
     g_free(worker->info.error);
     g_free(worker);
+}
+
+/* Maintenance has waited for the device that the store spills to. */
+static void worker_wake(void *opaque)
+{
+    TmemWorker *worker = opaque;
+    uint64_t one = 1;
+    ssize_t len = write(worker->wake_fd, &one, sizeof(one));
+
+    g_assert(len == sizeof(one));
 }
 
 TmemWorker *tmem_worker_new(TmemStore *store, const char *pressure,
@@ -199,6 +224,8 @@ TmemWorker *tmem_worker_new(TmemStore *store, const char *pressure,
     tmem_store_get_stats(store, &stats);
     tmem_policy_init(&worker->policy, stats.max_size, now_ns());
 
+    tmem_store_set_wake(store, worker_wake, worker);
+
     /* Signals are for other threads. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -213,10 +240,10 @@ TmemWorker *tmem_worker_new(TmemStore *store, const char *pressure,
 
 void tmem_worker_kick(TmemWorker *worker)
 {
-    uint64_t one = 1;
-    ssize_t len = write(worker->wake_fd, &one, sizeof(one));
-
-    g_assert(len == sizeof(one));
+    g_mutex_lock(&worker->lock);
+    worker->look = true;
+    g_mutex_unlock(&worker->lock);
+    worker_wake(worker);
 }
 
 void tmem_worker_free(TmemWorker *worker)

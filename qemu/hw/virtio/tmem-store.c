@@ -8,6 +8,7 @@
 #include "qemu/osdep.h"
 #include "qemu/atomic.h"
 #include "tmem-store-internal.h"
+#include "tmem-store-spill-internal.h"
 
 /*
  * How often a put that finds no room drops ephemeral pages and tries again, and
@@ -63,18 +64,25 @@ static bool config_is_valid(const TmemStoreConfig *config, GError **errp)
     return true;
 }
 
-static uint64_t arena_limit(uint64_t limit)
+static uint64_t less(uint64_t limit, uint64_t bytes)
 {
-    return limit > sizeof(TmemStore) ? limit - sizeof(TmemStore) : 0;
+    return limit > bytes ? limit - bytes : 0;
+}
+
+/* What is left of a limit of the store for the arena. */
+static uint64_t arena_limit(const TmemStore *store, uint64_t limit)
+{
+    return less(limit, tmem_store_fixed(store));
 }
 
 TmemStore *tmem_store_new(const TmemStoreConfig *config, GError **errp)
 {
     TmemArenaConfig arena = {
-        .limit = arena_limit(config->max_size),
-        .span = arena_limit(config->span),
+        .limit = less(config->max_size, sizeof(TmemStore)),
+        .span = less(config->span, sizeof(TmemStore)),
         .lock_memory = config->lock_memory,
         .hugepages = config->hugepages,
+        .max_object = config->checksum ? TMEM_MAX_OBJECT : TMEM_PAGE_SIZE,
     };
     TmemStore *store;
 
@@ -83,7 +91,12 @@ TmemStore *tmem_store_new(const TmemStoreConfig *config, GError **errp)
     }
     /* Not g_new0(): shards have cache lines of their own. */
     store = aligned_alloc(__alignof__(TmemStore), sizeof(TmemStore));
-    g_assert(store);
+    if (!store) {
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_NOMEM,
+                    "there is no memory for the tables of a page store, %zu "
+                    "bytes", sizeof(TmemStore));
+        return NULL;
+    }
     memset(store, 0, sizeof(*store));
     if (!tmem_arena_init(&store->arena, &arena, errp)) {
         free(store);
@@ -91,6 +104,7 @@ TmemStore *tmem_store_new(const TmemStoreConfig *config, GError **errp)
     }
     store->codec.compression = config->compression;
     store->codec.level = config->level;
+    store->checksum = config->checksum;
     store->pool_quota = config->pool_quota;
     store->max_size = config->max_size;
     store->min_size = config->min_size;
@@ -107,12 +121,19 @@ TmemStore *tmem_store_new(const TmemStoreConfig *config, GError **errp)
     return store;
 }
 
+void tmem_store_set_lost(TmemStore *store, TmemStoreLostFn *lost, void *opaque)
+{
+    store->lost = lost;
+    store->lost_opaque = opaque;
+}
+
 void tmem_store_free(TmemStore *store)
 {
     if (!store) {
         return;
     }
     tmem_arena_destroy(&store->arena);
+    tmem_spill_free(store->spill);
     for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
         g_mutex_clear(&store->shards[s].lock);
     }
@@ -128,23 +149,48 @@ uint64_t tmem_store_capacity(TmemStore *store)
     uint64_t blocks;
 
     g_mutex_lock(&store->size_lock);
-    blocks = arena_limit(store->max_size) / (block_size + sizeof(TmemBlock));
+    blocks = arena_limit(store, store->max_size) /
+             (block_size + sizeof(TmemBlock));
     g_mutex_unlock(&store->size_lock);
     /*
      * The nodes above 64 pages each come to a 63rd of the pages, and are an
      * eighth of the size: one block in 504. Upper ends of the trees, and what
      * is left of the division: three blocks.
      */
-    return blocks > 3 ? (blocks - 3) * (block_size / TMEM_PAGE_SIZE) * 504 / 505
-                      : 0;
+    return blocks > 3 ? (blocks - 3) * (block_size / store->arena.max_object) *
+                        504 / 505 : 0;
 }
 
-/* Called with size_lock held. */
-static void store_apply_limit(TmemStore *store, uint64_t limit)
+/* What may really be taken: more than the limit while pages are imported. */
+static uint64_t import_limit(TmemStore *store)
+{
+    uint64_t span = tmem_arena_span(&store->arena);
+    uint64_t limit = store->limit;
+
+    if (store->import == TMEM_IMPORT_LIVE) {
+        limit += store->limit / 16 + TMEM_STORE_MIN_LIMIT;
+    } else if (store->import == TMEM_IMPORT_FINAL) {
+        limit += store->max_size;
+    }
+    return limit == store->limit ? arena_limit(store, limit)
+                                 : MIN(arena_limit(store, limit), span);
+}
+
+void tmem_store_apply_limit(TmemStore *store, uint64_t limit)
 {
     store->limit = MIN(MAX(limit, store->min_size), store->max_size);
-    tmem_arena_set_limit(&store->arena, arena_limit(store->limit),
-                         arena_limit(store->max_size));
+    /* To spill a page takes a record first, also when all else is full */
+    store->arena.keep_spare = store->spill;
+    tmem_arena_set_limit(&store->arena, import_limit(store),
+                         arena_limit(store, store->max_size));
+}
+
+void tmem_store_set_import(TmemStore *store, TmemImportState import)
+{
+    g_mutex_lock(&store->size_lock);
+    store->import = import;
+    tmem_store_apply_limit(store, store->limit);
+    g_mutex_unlock(&store->size_lock);
 }
 
 bool tmem_store_set_size(TmemStore *store, uint64_t min_size,
@@ -159,6 +205,13 @@ bool tmem_store_set_size(TmemStore *store, uint64_t min_size,
                        errp)) {
         return false;
     }
+    if (store->spill && max_size < TMEM_STORE_MIN_SPILL_LIMIT) {
+        g_set_error(errp, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "a page store of %" PRIu64 " bytes is too small to spill, "
+                    "it takes at least %d", max_size,
+                    TMEM_STORE_MIN_SPILL_LIMIT);
+        return false;
+    }
     g_mutex_lock(&store->size_lock);
     if (max_size > store->max_size && max_size > span) {
         g_mutex_unlock(&store->size_lock);
@@ -169,8 +222,8 @@ bool tmem_store_set_size(TmemStore *store, uint64_t min_size,
     }
     store->min_size = min_size;
     store->max_size = max_size;
-    store_apply_limit(store, store->cause == TMEM_LIMIT_MAX ? max_size
-                                                             : store->limit);
+    tmem_store_apply_limit(store, store->cause == TMEM_LIMIT_MAX ?
+                                  max_size : store->limit);
     g_mutex_unlock(&store->size_lock);
     return true;
 }
@@ -180,7 +233,7 @@ void tmem_store_set_limit(TmemStore *store, uint64_t limit,
 {
     g_mutex_lock(&store->size_lock);
     store->cause = cause;
-    store_apply_limit(store, limit);
+    tmem_store_apply_limit(store, limit);
     g_mutex_unlock(&store->size_lock);
 }
 
@@ -197,6 +250,16 @@ static void shards_set_pool(TmemStore *store, uint32_t slot, uint32_t id,
     }
 }
 
+/* In an empty slot. Called with pools_lock held. */
+static void pool_make(TmemStore *store, uint32_t id, unsigned flags)
+{
+    store->pools[id % TMEM_MAX_POOLS] = (TmemPoolSlot) { id, flags };
+    shards_set_pool(store, id % TMEM_MAX_POOLS, id, flags);
+    store->num_pools++;
+    store->next_pool = id + 1;
+    qatomic_set(&store->pools_changed, store->pools_changed + 1);
+}
+
 int tmem_store_pool_create(TmemStore *store, unsigned flags, uint32_t *pool)
 {
     int ret = -ENOSPC;
@@ -208,10 +271,7 @@ int tmem_store_pool_create(TmemStore *store, unsigned flags, uint32_t *pool)
         while (id == 0 || store->pools[id % TMEM_MAX_POOLS].id) {
             id++;
         }
-        store->pools[id % TMEM_MAX_POOLS] = (TmemPoolSlot) { id, flags };
-        shards_set_pool(store, id % TMEM_MAX_POOLS, id, flags);
-        store->num_pools++;
-        store->next_pool = id + 1;
+        pool_make(store, id, flags);
         *pool = id;
         ret = 0;
     }
@@ -219,31 +279,17 @@ int tmem_store_pool_create(TmemStore *store, unsigned flags, uint32_t *pool)
     return ret;
 }
 
-int64_t tmem_store_pool_destroy(TmemStore *store, uint32_t pool)
+int tmem_pool_import(TmemStore *store, uint32_t id, unsigned flags)
 {
-    TmemPoolSlot *info = &store->pools[pool % TMEM_MAX_POOLS];
-    int64_t pages = 0;
+    int ret = -EINVAL;
 
     g_mutex_lock(&store->pools_lock);
-    if (!pool || info->id != pool) {
-        g_mutex_unlock(&store->pools_lock);
-        return -EINVAL;
+    if (!store->pools[id % TMEM_MAX_POOLS].id) {
+        pool_make(store, id, flags);
+        ret = 0;
     }
-    for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
-        TmemShard *shard = &store->shards[s];
-        TmemPool *p = &shard->pools[pool % TMEM_MAX_POOLS];
-
-        g_mutex_lock(&shard->lock);
-        pages += p->pages;
-        shard->counts.flushes += p->pages;
-        tmem_pool_drop(store, shard, p);
-        p->id = 0;
-        g_mutex_unlock(&shard->lock);
-    }
-    info->id = 0;
-    store->num_pools--;
     g_mutex_unlock(&store->pools_lock);
-    return pages;
+    return ret;
 }
 
 bool tmem_store_pool_exists(TmemStore *store, uint32_t pool)
@@ -309,6 +355,7 @@ typedef struct PutRequest {
     uint64_t index;
     TmemCoded coded;
     TmemAllocMode mode;
+    bool import;            /* not by the guest: no quota, not counted */
 } PutRequest;
 
 /* Free an entry that was never counted. */
@@ -365,7 +412,7 @@ static int put_locked(TmemStore *store, const PutRequest *put)
             /* Its place must not be empty in the tree: give it to be erased. */
             *slot = ENTRY_INLINE;
             tmem_entry_count(shard, pool, ENTRY_INLINE, 1);
-            tmem_pages_drop(store, shard, pool, put->object, key, key);
+            tmem_pages_drop(store, shard, pool, put->object, key, key, 1);
         }
     } else if (entry &&
                !tmem_page_insert(store, pool, put->object, key, entry,
@@ -376,6 +423,7 @@ static int put_locked(TmemStore *store, const PutRequest *put)
     if (!entry) {
         return -ENOSPC;
     }
+    tmem_log_page(store, shard, pool, put->object, key);
     if (tmem_entry_kind(entry) == ENTRY_NODE) {
         shard->counts.ephemeral++;
         entry = *tmem_lru_entry(store, entry);
@@ -405,7 +453,7 @@ static bool put_over_quota(TmemStore *store, const PutRequest *put)
     TmemPool *pool;
     bool there = false;
 
-    if (!store->pool_quota || put->mode == TMEM_ALLOC_RESERVED ||
+    if (!store->pool_quota || put->mode == TMEM_ALLOC_RESERVED || put->import ||
         pool_pages(store, put->pool % TMEM_MAX_POOLS) < store->pool_quota) {
         return false;
     }
@@ -419,19 +467,6 @@ static bool put_over_quota(TmemStore *store, const PutRequest *put)
     return pool && !there;
 }
 
-/*
- * Lock a shard for a put, get or flush. Mutexes are not fair: maintenance,
- * which unlocks and locks again, has to be told that someone waits.
- */
-static void shard_lock(TmemShard *shard)
-{
-    if (!g_mutex_trylock(&shard->lock)) {
-        qatomic_inc(&shard->waiting);
-        g_mutex_lock(&shard->lock);
-        qatomic_dec(&shard->waiting);
-    }
-}
-
 static int put_coded(TmemStore *store, const PutRequest *put, int64_t start)
 {
     TmemShard *shard = put->shard;
@@ -441,29 +476,42 @@ static int put_coded(TmemStore *store, const PutRequest *put, int64_t start)
 
     if (put_over_quota(store, put)) {
         ret = -ENOSPC;
-        shard_lock(shard);
+        tmem_shard_lock(shard);
     } else {
         for (;;) {
-            shard_lock(shard);
+            tmem_shard_lock(shard);
             ret = put_locked(store, put);
             if (ret != -ENOSPC || attempts++ == EVICT_ATTEMPTS) {
                 break;
             }
             g_mutex_unlock(&shard->lock);
             if (!put_make_room(store)) {
-                shard_lock(shard);
+                tmem_shard_lock(shard);
                 break;
             }
         }
     }
     bucket = latency_bucket(start);
-    shard->counts.puts += ret == 0;
-    shard->counts.rejected_puts += ret == -ENOSPC;
+    if (!put->import) {
+        shard->counts.puts += ret == 0;
+        shard->counts.rejected_puts += ret == -ENOSPC;
+    }
+    if (ret == -ENOSPC && !put->import &&
+        qatomic_read(&store->arena.over)) {
+        shard->counts.given[TMEM_MEASURE_REFUSE] += put->coded.len;
+    }
     if (ret == 0 && bucket >= 0) {
         shard->counts.put_histogram[bucket]++;
     }
     g_mutex_unlock(&shard->lock);
     return ret;
+}
+
+static void put_sign(const TmemStore *store, PutRequest *put)
+{
+    const TmemKey key = { put->pool, put->object, put->index };
+
+    tmem_coded_sign(store, &key, &put->coded);
 }
 
 static int put_page(TmemStore *store, uint32_t pool, uint64_t object,
@@ -479,7 +527,25 @@ static int put_page(TmemStore *store, uint32_t pool, uint64_t object,
     };
 
     put.coded = tmem_codec_encode(&store->codec, page);
+    put_sign(store, &put);
     return put_coded(store, &put, start);
+}
+
+int tmem_page_import(TmemStore *store, uint32_t pool, uint64_t object,
+                     uint64_t index, const TmemCoded *coded)
+{
+    PutRequest put = {
+        .shard = tmem_shard_find(store, object, index),
+        .pool = pool,
+        .object = object,
+        .index = index,
+        .coded = *coded,
+        .mode = TMEM_ALLOC_GROW,
+        .import = true,
+    };
+
+    put_sign(store, &put);
+    return put_coded(store, &put, 0);
 }
 
 int tmem_store_put(TmemStore *store, uint32_t pool, uint64_t object,
@@ -507,23 +573,70 @@ void tmem_store_unreserve(TmemStore *store, unsigned puts)
     tmem_reserve_sub(&store->arena, puts, false);
 }
 
-int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
-                   uint64_t index, void *page)
+void tmem_page_lose(TmemStore *store, const TmemKey *key)
 {
-    TmemShard *shard = tmem_shard_find(store, object, index);
+    TmemShard *shard = tmem_shard_find(store, key->object, key->index);
+    TmemCoded coded;
+    TmemPool *pool;
+    uint64_t *slot;
+
+    g_mutex_lock(&shard->lock);
+    slot = tmem_key_lookup(store, shard, key, &pool);
+    if (slot && tmem_entry_kind(*slot) != ENTRY_SPILLED) {
+        coded = tmem_entry_read(store, *slot);
+        if (!tmem_coded_check(key, &coded)) {
+            tmem_entry_lose(store, shard, pool, key, slot);
+        }
+    }
+    g_mutex_unlock(&shard->lock);
+}
+
+/* A page that may be dropped is, when it is lost: false: it is no such page */
+static bool lost_page_drop(TmemStore *store, const TmemKey *key)
+{
+    TmemShard *shard = tmem_shard_find(store, key->object, key->index);
+    uint64_t shard_key = tmem_shard_key(key->index);
+    bool dropped = false;
+    TmemCoded coded;
+    TmemPool *pool;
+    uint64_t *slot;
+
+    g_mutex_lock(&shard->lock);
+    slot = tmem_key_lookup(store, shard, key, &pool);
+    if (slot && tmem_entry_kind(*slot) == ENTRY_NODE) {
+        coded = tmem_entry_read(store, *slot);
+        if (tmem_codec_is_lost(&coded)) {
+            tmem_pages_drop(store, shard, pool, key->object, shard_key,
+                            shard_key, 1);
+            dropped = true;
+        }
+    }
+    g_mutex_unlock(&shard->lock);
+    return dropped;
+}
+
+/*
+ * Get a page that is in memory. Returns 1 when it is on the device, -EBADMSG
+ * when what is there is not the page; else as tmem_store_get().
+ */
+static int get_page(TmemStore *store, const TmemKey *key, void *page)
+{
+    TmemShard *shard = tmem_shard_find(store, key->object, key->index);
     int64_t start = latency_start(&get_calls);
     TmemHandle pinned = 0;
     TmemCoded coded;
     int ret = -EINVAL;
     TmemPool *p;
 
-    shard_lock(shard);
-    p = tmem_pool_find(shard, pool);
+    tmem_shard_lock(shard);
+    p = tmem_pool_find(shard, key->pool);
     if (p) {
-        uint64_t *slot = tmem_page_lookup(store, p, object,
-                                          tmem_shard_key(index));
+        uint64_t *slot = tmem_page_lookup(store, p, key->object,
+                                          tmem_shard_key(key->index));
 
-        if (slot) {
+        if (slot && tmem_entry_kind(*slot) == ENTRY_SPILLED) {
+            ret = 1;
+        } else if (slot) {
             pinned = tmem_entry_pin(store, shard, *slot, &coded);
             if (tmem_entry_kind(*slot) == ENTRY_NODE) {
                 tmem_lru_touch(store, *slot);
@@ -541,10 +654,11 @@ int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
     if (ret == 0) {
         int bucket;
 
-        ret = tmem_codec_decode(&coded, page);
+        ret = tmem_coded_check(key, &coded) ? tmem_codec_decode(&coded, page)
+                                            : -EBADMSG;
         bucket = latency_bucket(start);
         if (pinned || bucket >= 0) {
-            shard_lock(shard);
+            tmem_shard_lock(shard);
             if (pinned) {
                 tmem_entry_unpin(store, shard, pinned);
             }
@@ -557,58 +671,57 @@ int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
     return ret;
 }
 
-/*
- * The keys of an object's indexes from @first to @last that are in the shard
- * of the @n-th cluster, counted from the first. Returns false: none.
- */
-static bool shard_range(uint64_t first, uint64_t last, unsigned n,
-                        uint64_t *first_key, uint64_t *last_key)
+/* @fetch: NULL: wait */
+static int get_any(TmemStore *store, uint32_t pool, uint64_t object,
+                   uint64_t index, void *page, TmemFetch *fetch)
 {
-    uint64_t begin = first >> TMEM_CLUSTER_BITS;
-    uint64_t end = last >> TMEM_CLUSTER_BITS;
-    uint64_t cluster_mask = (1u << TMEM_CLUSTER_BITS) - 1;
-    uint64_t last_cluster;
+    TmemShard *shard = tmem_shard_find(store, object, index);
+    const TmemKey key = { pool, object, index };
+    bool bad = false;
+    int ret;
 
-    if (end - begin < n) {
-        return false;
+    for (;;) {
+        ret = get_page(store, &key, page);
+        if (ret == -EBADMSG && !bad) {
+            /* Unless another page was put meanwhile, it is lost then */
+            tmem_page_lose(store, &key);
+            bad = true;
+            continue;
+        }
+        if (ret != 1) {
+            ret = ret == -EBADMSG ? -EIO : ret;
+            if (ret == -EIO && lost_page_drop(store, &key)) {
+                ret = -ENOENT;
+            }
+            break;
+        }
+        ret = tmem_spill_get(store, &key, page, fetch);
+        if (ret == -EINPROGRESS) {
+            return ret;
+        }
+        if (ret != -EAGAIN) {
+            tmem_shard_lock(shard);
+            shard->gets++;
+            g_mutex_unlock(&shard->lock);
+            break;
+        }
     }
-    last_cluster = end - (end - begin - n) % TMEM_NUM_SHARDS;
-    *first_key = tmem_shard_key(n ? (begin + n) << TMEM_CLUSTER_BITS : first);
-    *last_key = tmem_shard_key(last_cluster == end ?
-                               last : last_cluster << TMEM_CLUSTER_BITS |
-                                      cluster_mask);
-    return true;
+    if (fetch && fetch->begun) {
+        tmem_store_end_fetch(store, fetch);
+    }
+    return ret;
 }
 
-int64_t tmem_store_flush(TmemStore *store, uint32_t pool, uint64_t object,
-                         uint64_t first, uint64_t last)
+int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
+                   uint64_t index, void *page)
 {
-    uint64_t first_key, last_key;
-    int64_t pages = 0;
+    return get_any(store, pool, object, index, page, NULL);
+}
 
-    if (first > last) {
-        return -EINVAL;
-    }
-    for (unsigned n = 0; n < TMEM_NUM_SHARDS && pages >= 0 &&
-         shard_range(first, last, n, &first_key, &last_key); n++) {
-        TmemShard *shard = &store->shards[tmem_shard_of(
-            object, (first >> TMEM_CLUSTER_BITS) + n)];
-        TmemPool *p;
-
-        shard_lock(shard);
-        p = tmem_pool_find(shard, pool);
-        if (!p) {
-            pages = -EINVAL;
-        } else {
-            uint64_t dropped = tmem_pages_drop(store, shard, p, object,
-                                               first_key, last_key);
-
-            shard->counts.flushes += dropped;
-            pages += dropped;
-        }
-        g_mutex_unlock(&shard->lock);
-    }
-    return pages;
+int tmem_store_get_async(TmemStore *store, uint32_t pool, uint64_t object,
+                         uint64_t index, void *page, TmemFetch *fetch)
+{
+    return get_any(store, pool, object, index, page, fetch);
 }
 
 /*
@@ -625,6 +738,7 @@ static void store_drop_all(TmemStore *store)
     if (num_pins == 0) {
         g_mutex_lock(&store->lru_lock);
         tmem_arena_reset(&store->arena);
+        tmem_spill_reset(store);
         store->lru_newest = 0;
         store->lru_oldest = 0;
         g_mutex_unlock(&store->lru_lock);
@@ -633,7 +747,7 @@ static void store_drop_all(TmemStore *store)
     for (unsigned s = 0; s < TMEM_NUM_SHARDS; s++) {
         for (unsigned i = 0; i < TMEM_MAX_POOLS; i++) {
             tmem_pool_drop(store, &store->shards[s],
-                           &store->shards[s].pools[i]);
+                           &store->shards[s].pools[i], UINT64_MAX);
         }
     }
     tmem_reserve_drop(&store->arena);
@@ -650,15 +764,24 @@ void tmem_store_reset(TmemStore *store)
         TmemShard *shard = &store->shards[s];
 
         memset(shard->pools, 0, sizeof(shard->pools));
+        tmem_log_forget(store, shard);
         shard->counts.pages = 0;
         shard->counts.bytes_stored = 0;
         shard->counts.same_filled = 0;
         shard->counts.raw = 0;
         shard->counts.zstd = 0;
         shard->counts.ephemeral = 0;
+        shard->counts.spilled = 0;
+        shard->counts.spilled_bytes = 0;
         g_mutex_unlock(&shard->lock);
     }
     memset(store->pools, 0, sizeof(store->pools));
     store->num_pools = 0;
+    qatomic_set(&store->pools_changed, store->pools_changed + 1);
     g_mutex_unlock(&store->pools_lock);
+}
+
+void tmem_store_ask(TmemStore *store, bool asking)
+{
+    qatomic_set(&store->asking, asking);
 }

@@ -52,6 +52,23 @@ static void hmp_print_latency(Monitor *mon, const char *what,
                    latency_percentile(latency, 99));
 }
 
+static void hmp_print_spill(Monitor *mon, const TmemSpillInfo *spill)
+{
+    monitor_printf(mon, "  spill: %s to %s, %" PRIu64 " of %" PRIu64
+                   " bytes free\n", TmemSpillStatus_str(spill->status),
+                   spill->node, spill->bytes_free, spill->size);
+    monitor_printf(mon, "  spilled: %" PRIu64 " bytes in %" PRIu64
+                   " pages, cleaned: %" PRIu64 ", discarded: %" PRIu64
+                   ", full: %" PRIu64 "\n", spill->bytes_stored, spill->pages,
+                   spill->cleaned, spill->discarded, spill->full);
+    monitor_printf(mon, "  spill writes: %" PRIu64 " of %" PRIu64
+                   " bytes, failed: %" PRIu64 "\n", spill->writes,
+                   spill->average_write, spill->write_errors);
+    monitor_printf(mon, "  spill reads: %" PRIu64 ", hits: %" PRIu64
+                   ", failed: %" PRIu64 ", bad: %" PRIu64 "\n", spill->reads,
+                   spill->read_hits, spill->read_errors, spill->bad_pages);
+}
+
 static void hmp_print_tmem(Monitor *mon, const TmemInfo *info)
 {
     const TmemPoolInfoList *elem;
@@ -78,8 +95,19 @@ static void hmp_print_tmem(Monitor *mon, const TmemInfo *info)
                    info->gets, info->misses);
     monitor_printf(mon, "  flushes: %" PRIu64 ", evicted: %" PRIu64 "\n",
                    info->flushes, info->evicted);
-    monitor_printf(mon, "  recompressed: %" PRIu64 ", moved: %" PRIu64 "\n",
-                   info->recompressed, info->moved);
+    monitor_printf(mon, "  recompressed: %" PRIu64 ", moved: %" PRIu64
+                   ", lost: %" PRIu64 "\n", info->recompressed, info->moved,
+                   info->lost_pages);
+    monitor_printf(mon, "  given back: %" PRIu64 " refused, %" PRIu64
+                   " dropped, %" PRIu64 " compacted, %" PRIu64
+                   " recompressed, %" PRIu64 " spilled, %" PRIu64
+                   " by the guest\n", info->given_back->refuse,
+                   info->given_back->drop, info->given_back->compact,
+                   info->given_back->recompress, info->given_back->spill,
+                   info->given_back->target);
+    if (info->spill) {
+        hmp_print_spill(mon, info->spill);
+    }
     hmp_print_latency(mon, "put", info->put_latency);
     hmp_print_latency(mon, "get", info->get_latency);
     monitor_printf(mon, "  requests: %" PRIu64 ", invalid: %" PRIu64 "\n",

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "hw/virtio/virtio-tmem.h"
 #include "qapi/qapi-commands-tmem.h"
+#include "system/block-backend.h"
 
 char *virtio_tmem_get_path(VirtIOTMEM *tmem)
 {
@@ -87,6 +88,62 @@ static TmemPoolInfoList *virtio_tmem_get_pools(VirtIOTMEM *tmem)
     return list;
 }
 
+static TmemGivenBack *virtio_tmem_get_given_back(const TmemStoreStats *stats)
+{
+    TmemGivenBack *given = g_new0(TmemGivenBack, 1);
+
+    given->refuse = stats->given[TMEM_MEASURE_REFUSE];
+    given->drop = stats->given[TMEM_MEASURE_DROP];
+    given->compact = stats->given[TMEM_MEASURE_COMPACT];
+    given->recompress = stats->given[TMEM_MEASURE_RECOMPRESS];
+    given->spill = stats->given[TMEM_MEASURE_SPILL];
+    given->target = stats->given[TMEM_MEASURE_TARGET];
+    return given;
+}
+
+static TmemSpillStatus virtio_tmem_spill_status(TmemSpillState state)
+{
+    switch (state) {
+    case TMEM_SPILL_FULL:
+        return TMEM_SPILL_STATUS_FULL;
+    case TMEM_SPILL_FAILED:
+        return TMEM_SPILL_STATUS_FAILED;
+    default:
+        return TMEM_SPILL_STATUS_ACTIVE;
+    }
+}
+
+static TmemSpillInfo *virtio_tmem_get_spill(VirtIOTMEM *tmem,
+                                            const TmemSpillStats *stats)
+{
+    TmemSpillInfo *info;
+
+    if (!tmem->spill) {
+        return NULL;
+    }
+    info = g_new0(TmemSpillInfo, 1);
+    info->node = g_strdup(bdrv_get_device_or_node_name(
+                              blk_bs(tmem->spill_blk)));
+    info->status = virtio_tmem_spill_status(stats->state);
+    info->size = stats->size;
+    info->bytes_free = stats->bytes_free;
+    info->pages = stats->pages;
+    info->bytes_stored = stats->bytes_stored;
+    info->writes = stats->writes;
+    info->bytes_written = stats->bytes_written;
+    info->average_write = stats->bytes_written / MAX(stats->writes, 1);
+    info->reads = stats->reads;
+    info->bytes_read = stats->bytes_read;
+    info->read_hits = stats->read_hits;
+    info->write_errors = stats->write_errors;
+    info->read_errors = stats->read_errors;
+    info->bad_pages = stats->bad_pages;
+    info->cleaned = stats->cleaned;
+    info->discarded = stats->discarded;
+    info->full = stats->full;
+    return info;
+}
+
 static TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
 {
     TmemInfo *info = g_new0(TmemInfo, 1);
@@ -118,6 +175,9 @@ static TmemInfo *virtio_tmem_get_info(VirtIOTMEM *tmem)
     info->evicted = stats.evicted;
     info->recompressed = stats.recompressed;
     info->moved = stats.moved;
+    info->lost_pages = stats.lost;
+    info->given_back = virtio_tmem_get_given_back(&stats);
+    info->spill = virtio_tmem_get_spill(tmem, &stats.spill);
     info->put_latency = virtio_tmem_get_latency(stats.put_histogram);
     info->get_latency = virtio_tmem_get_latency(stats.get_histogram);
     info->requests = stat64_get(&tmem->requests);

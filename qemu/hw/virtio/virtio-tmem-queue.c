@@ -42,22 +42,23 @@
  * When the device stops, is reset or goes away meanwhile, the request is ended
  * by who does that, virtio_tmem_queue_quiesce(), before the ring changes. The
  * thread that served it finds q->task gone. It has a reference to the device.
+ *
+ * A request that has to wait for a page that was spilled is parked: it stays
+ * off the ring, and the queue takes no other, as they are to be used in order.
+ * When the page is there, the main loop goes on with request and ring, or the
+ * IOThread if it began it. Nothing but the store's own memory is read to in the
+ * meantime, so a request can be abandoned at any time. One that frees many
+ * pages is parked after each portion of them, and gone on with at once, but
+ * after those who waited meanwhile; with the BQL, unless it is an IOThread's.
  */
 
 /*
- * Requests that are served for one notification before others get a chance: at
- * 32 pages each and some microseconds a page, about 10 ms of puts and gets. A
- * driver that waits for each request never gets near it. Flushes are not
- * bounded by it: one may free all that the store holds, at about a second for
- * each 4 GiB.
+ * Work that is done for one notification before others get a chance: at some
+ * microseconds for each page put or got, for each page freed and for each range
+ * of a flush, about 10 ms. A driver that waits for each request never gets near
+ * it.
  */
-#define VIRTIO_TMEM_REQUEST_BUDGET 64
-
-/* A request from virtqueue_pop() to virtqueue_push() */
-struct VirtIOTMEMTask {
-    VirtQueueElement *elem;
-    size_t used_len;
-};
+#define VIRTIO_TMEM_BUDGET 2048
 
 static bool virtio_tmem_may_run(VirtIOTMEM *tmem)
 {
@@ -121,12 +122,14 @@ static void virtio_tmem_end_task(VirtIOTMEMQueue *q)
 
 /*
  * Serve one request, with the BQL held but for @drop_bql. Returns: false when
- * somebody else has ended it: the device may not even exist any more.
+ * it is parked, or somebody else has ended it: the device may not even exist
+ * any more.
  */
 static bool virtio_tmem_serve_one(VirtIOTMEMQueue *q, VirtQueueElement *elem,
                                   bool drop_bql)
 {
     VirtIOTMEMTask task = { .elem = elem };
+    bool served;
 
     q->task = &task;
     qemu_mutex_lock(&q->lock);
@@ -134,7 +137,8 @@ static bool virtio_tmem_serve_one(VirtIOTMEMQueue *q, VirtQueueElement *elem,
         q->guard->engaged_in_io = false;
         bql_unlock();
     }
-    task.used_len = virtio_tmem_serve(q, elem);
+    qatomic_set(&q->resume_bh, q->bh);
+    served = virtio_tmem_serve(q, elem, &task.used_len);
     qemu_mutex_unlock(&q->lock);
     if (drop_bql) {
         bql_lock();
@@ -142,6 +146,11 @@ static bool virtio_tmem_serve_one(VirtIOTMEMQueue *q, VirtQueueElement *elem,
         if (q->task != &task) {
             return false;
         }
+    }
+    if (!served && q->parked) {
+        q->parked_task = task;
+        q->task = &q->parked_task;
+        return false;
     }
     virtio_tmem_end_task(q);
     /* An interrupt goes where the guest says, too: it may unplug the device */
@@ -155,7 +164,6 @@ static bool virtio_tmem_serve_one(VirtIOTMEMQueue *q, VirtQueueElement *elem,
 static void virtio_tmem_serve_ring(VirtIOTMEMQueue *q, bool drop_bql)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(q->tmem);
-    unsigned int served = 0;
     VirtQueueElement *elem;
 
     /* Who has begun a request looks at the ring again after it */
@@ -165,13 +173,14 @@ static void virtio_tmem_serve_ring(VirtIOTMEMQueue *q, bool drop_bql)
         return;
     }
 
+    q->spent = 0;
     do {
         virtio_queue_set_notification(q->vq, 0);
         while ((elem = virtio_tmem_pop(q))) {
             if (!virtio_tmem_serve_one(q, elem, drop_bql)) {
                 return;
             }
-            if (++served == VIRTIO_TMEM_REQUEST_BUDGET) {
+            if (q->spent >= VIRTIO_TMEM_BUDGET) {
                 virtio_tmem_queue_kick(q);
                 return;
             }
@@ -195,9 +204,46 @@ static void virtio_tmem_vcpu_work(CPUState *cpu, run_on_cpu_data data)
     object_unref(proxy);
 }
 
+typedef enum VirtIOTMEMProgress {
+    VIRTIO_TMEM_NOT_PARKED,  /* who has begun the request ends it */
+    VIRTIO_TMEM_WAITS,
+    VIRTIO_TMEM_DONE,        /* to be used */
+} VirtIOTMEMProgress;
+
+/*
+ * Go on with the request if it is parked. The lock makes it wait for a vCPU
+ * that is about to park it: nobody would come back for it otherwise.
+ */
+static VirtIOTMEMProgress virtio_tmem_go_on(VirtIOTMEMQueue *q)
+{
+    VirtIOTMEMProgress progress = VIRTIO_TMEM_NOT_PARKED;
+
+    qemu_mutex_lock(&q->lock);
+    if (q->parked) {
+        progress = virtio_tmem_resume(q, &q->task->used_len) ?
+                   VIRTIO_TMEM_DONE : VIRTIO_TMEM_WAITS;
+    }
+    qemu_mutex_unlock(&q->lock);
+    return progress;
+}
+
 static void virtio_tmem_queue_bh(void *opaque)
 {
-    virtio_tmem_serve_ring(opaque, false);
+    VirtIOTMEMQueue *q = opaque;
+
+    if (q->tmem->ioeventfd_started && q->ctx != qemu_get_aio_context()) {
+        return;
+    }
+    if (q->task) {
+        if (virtio_tmem_go_on(q) != VIRTIO_TMEM_DONE) {
+            return;
+        }
+        virtio_tmem_end_task(q);
+        if (!DEVICE(q->tmem)->realized) {
+            return;
+        }
+    }
+    virtio_tmem_serve_ring(q, false);
 }
 
 /* In an IOThread: as virtio-blk, without the BQL */
@@ -205,39 +251,63 @@ static void virtio_tmem_serve_in_iothread(VirtIOTMEMQueue *q)
 {
     /* Who polls the ring has them off already, and wants them to stay so */
     bool suppress = virtio_queue_get_notification(q->vq);
-    unsigned int served = 0;
+    bool served = false;
     VirtQueueElement *elem;
 
-    if (!virtio_tmem_check_driver(q)) {
+    if (q->task || !virtio_tmem_check_driver(q)) {
         return;
     }
+    q->spent = 0;
     do {
         if (suppress) {
             virtio_queue_set_notification(q->vq, 0);
         }
-        while (served < VIRTIO_TMEM_REQUEST_BUDGET &&
+        while (!q->task && q->spent < VIRTIO_TMEM_BUDGET &&
                (elem = virtio_tmem_pop(q))) {
             size_t used_len;
 
             qemu_mutex_lock(&q->lock);
-            used_len = virtio_tmem_serve(q, elem);
+            qatomic_set(&q->resume_bh, q->iothread_bh);
+            if (!virtio_tmem_serve(q, elem, &used_len)) {
+                q->parked_task.elem = elem;
+                q->task = &q->parked_task;
+            }
             qemu_mutex_unlock(&q->lock);
+            if (q->task) {
+                break;
+            }
             virtqueue_push(q->vq, elem, used_len);
             g_free(elem);
-            served++;
+            served = true;
         }
         if (suppress) {
             virtio_queue_set_notification(q->vq, 1);
         }
-        if (served == VIRTIO_TMEM_REQUEST_BUDGET) {
+        if (q->spent >= VIRTIO_TMEM_BUDGET) {
             event_notifier_set(virtio_queue_get_host_notifier(q->vq));
             break;
         }
-    } while (!virtio_queue_empty(q->vq));
+    } while (!q->task && !virtio_queue_empty(q->vq));
 
     if (served) {
         virtio_notify_irqfd(VIRTIO_DEVICE(q->tmem), q->vq);
     }
+}
+
+/* In an IOThread, if it still looks after the ring */
+static void virtio_tmem_iothread_bh(void *opaque)
+{
+    VirtIOTMEMQueue *q = opaque;
+
+    if (!q->attached || !q->task ||
+        virtio_tmem_go_on(q) != VIRTIO_TMEM_DONE) {
+        return;
+    }
+    virtqueue_push(q->vq, q->task->elem, q->task->used_len);
+    g_free(q->task->elem);
+    q->task = NULL;
+    virtio_notify_irqfd(VIRTIO_DEVICE(q->tmem), q->vq);
+    virtio_tmem_serve_in_iothread(q);
 }
 
 static void virtio_tmem_handle_output(VirtIODevice *vdev, VirtQueue *vq)
@@ -264,13 +334,31 @@ void virtio_tmem_queue_kick(VirtIOTMEMQueue *q)
     qemu_bh_schedule(q->bh);
 }
 
-void virtio_tmem_queue_quiesce(VirtIOTMEMQueue *q)
+void virtio_tmem_queue_quiesce(VirtIOTMEMQueue *q, bool abandon)
 {
     bool engaged = q->guard->engaged_in_io;
+    bool abandoned = false;
 
+    if (!q->task) {
+        return;
+    }
+    qemu_mutex_lock(&q->lock);
+    if (q->parked && abandon) {
+        virtio_tmem_abandon(q);
+        abandoned = true;
+    }
+    qemu_mutex_unlock(&q->lock);
+    if (abandoned) {
+        VirtQueueElement *elem = q->task->elem;
+
+        q->task = NULL;
+        virtqueue_detach_element(q->vq, elem, 0);
+        g_free(elem);
+        return;
+    }
+    AIO_WAIT_WHILE_UNLOCKED(NULL, virtio_tmem_go_on(q) == VIRTIO_TMEM_WAITS);
+    /* The bottom half may have run meanwhile */
     if (q->task) {
-        qemu_mutex_lock(&q->lock);
-        qemu_mutex_unlock(&q->lock);
         q->guard->engaged_in_io = true;
         virtio_tmem_end_task(q);
         q->guard->engaged_in_io = engaged;
@@ -317,6 +405,7 @@ static int virtio_tmem_set_host_notifiers(VirtIOTMEM *tmem)
 void virtio_tmem_queue_attach(VirtIOTMEMQueue *q)
 {
     if (q->tmem->ioeventfd_started) {
+        q->attached = true;
         /* Serves what is in the ring already, too */
         virtio_queue_aio_attach_host_notifier(q->vq, q->ctx);
     }
@@ -328,6 +417,9 @@ static void virtio_tmem_detach_bh(void *opaque)
     VirtIOTMEMQueue *q = opaque;
 
     virtio_queue_aio_detach_host_notifier(q->vq, q->ctx);
+    q->attached = false;
+    /* virtio_tmem_queue_quiesce() sees to what it was to go on with */
+    qemu_bh_cancel(q->iothread_bh);
 }
 
 void virtio_tmem_queue_detach(VirtIOTMEMQueue *q)
@@ -358,7 +450,7 @@ int virtio_tmem_start_ioeventfd(VirtIODevice *vdev)
     }
     tmem->ioeventfd_started = true;
     for (i = 0; i < tmem->num_queues; i++) {
-        virtio_tmem_queue_quiesce(&tmem->queues[i]);
+        virtio_tmem_queue_quiesce(&tmem->queues[i], false);
         virtio_tmem_queue_attach(&tmem->queues[i]);
     }
     return 0;
@@ -443,6 +535,8 @@ bool virtio_tmem_queues_init(VirtIOTMEM *tmem, Error **errp)
         q->ctx = ctx[i] ?: qemu_get_aio_context();
         q->proxy = OBJECT(proxy);
         q->guard = &proxy->mem_reentrancy_guard;
+        q->fetch.done = virtio_tmem_fetch_done;
+        q->iothread_bh = aio_bh_new(q->ctx, virtio_tmem_iothread_bh, q);
         q->bh = virtio_bh_new_guarded(DEVICE(tmem), virtio_tmem_queue_bh, q);
         q->vq = virtio_add_queue(vdev, VIRTQUEUE_MAX_SIZE,
                                  virtio_tmem_handle_output);
@@ -455,8 +549,9 @@ void virtio_tmem_queues_cleanup(VirtIOTMEM *tmem)
     int i;
 
     for (i = 0; i < tmem->num_queues; i++) {
-        virtio_tmem_queue_quiesce(&tmem->queues[i]);
+        virtio_tmem_queue_quiesce(&tmem->queues[i], true);
         qemu_bh_delete(tmem->queues[i].bh);
+        qemu_bh_delete(tmem->queues[i].iothread_bh);
         virtio_delete_queue(tmem->queues[i].vq);
     }
     if (tmem->iothread_vq_mapping_list) {

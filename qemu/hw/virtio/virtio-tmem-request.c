@@ -10,16 +10,11 @@
 
 #include "qemu/osdep.h"
 #include "qemu/iov.h"
+#include "block/aio-wait.h"
 #include "hw/virtio/virtio-tmem.h"
 #include "standard-headers/linux/virtio_tmem.h"
 #include "trace.h"
 #include "virtio-tmem-internal.h"
-
-/*
- * Reservations that one queue can have: enough for what a driver puts between
- * two requests for more, and they cost some time and 22 KiB each.
- */
-#define VIRTIO_TMEM_MAX_RESERVATIONS 64
 
 /* The indexes of a put or get, or the ranges of a flush, as the guest sent */
 typedef union VirtIOTMEMList {
@@ -27,8 +22,15 @@ typedef union VirtIOTMEMList {
     struct virtio_tmem_range range[VIRTIO_TMEM_MAX_RANGES];
 } VirtIOTMEMList;
 
+/* A position in an I/O vector that only moves forward */
+typedef struct IOVCursor {
+    const struct iovec *iov;
+    unsigned int num;
+    size_t offset;
+} IOVCursor;
+
 /* One request while it is served: all values in host byte order */
-typedef struct VirtIOTMEMReq {
+struct VirtIOTMEMReq {
     VirtIOTMEMQueue *queue;
     VirtQueueElement *elem;
     uint8_t type;
@@ -40,15 +42,21 @@ typedef struct VirtIOTMEMReq {
     size_t in_size;
     /* bytes of payload that were written after the response */
     size_t payload_len;
+    /* How far a get is: it may have to wait */
+    IOVCursor cursor;
+    unsigned int pages;
+    uint32_t done;
+    uint32_t failed;
+    /* How far what frees pages is: it is done in portions */
+    TmemFlush flush;
+    unsigned int ranges;
     VirtIOTMEMList list;
-} VirtIOTMEMReq;
+};
 
-/* A position in an I/O vector that only moves forward */
-typedef struct IOVCursor {
-    const struct iovec *iov;
-    unsigned int num;
-    size_t offset;
-} IOVCursor;
+/* Instead of a status: the request waits for a page that was spilled... */
+#define VIRTIO_TMEM_PARKED (-1)
+/* ... or lets others have a turn */
+#define VIRTIO_TMEM_MORE (-2)
 
 static void iov_cursor_advance(IOVCursor *c, size_t bytes)
 {
@@ -87,20 +95,22 @@ static uint8_t virtio_tmem_pool_create(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     return VIRTIO_TMEM_S_OK;
 }
 
-static uint8_t virtio_tmem_pool_destroy(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
-                                        struct virtio_tmem_resp *resp)
+static int virtio_tmem_pool_destroy(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                                    struct virtio_tmem_resp *resp)
 {
-    int64_t pages;
+    int ret;
 
     if (req->count || req->object) {
         return VIRTIO_TMEM_S_INVALID;
     }
-    pages = tmem_store_pool_destroy(tmem->store, req->pool);
-    if (pages < 0) {
+    ret = tmem_store_pool_destroy_some(tmem->store, req->pool, &req->flush);
+    if (ret == -EINPROGRESS) {
+        return VIRTIO_TMEM_MORE;
+    } else if (ret < 0) {
         return VIRTIO_TMEM_S_INVALID;
     }
-    resp->value = cpu_to_le64(pages);
-    trace_virtio_tmem_pool_destroy(tmem, req->pool, pages);
+    resp->value = cpu_to_le64(req->flush.pages);
+    trace_virtio_tmem_pool_destroy(tmem, req->pool, req->flush.pages);
     return VIRTIO_TMEM_S_OK;
 }
 
@@ -120,7 +130,6 @@ static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
                                struct virtio_tmem_resp *resp)
 {
     IOVCursor c = { .iov = req->elem->out_sg, .num = req->elem->out_num };
-    uint8_t bounce[TMEM_PAGE_SIZE];
     uint32_t done = 0;
     int i;
 
@@ -135,6 +144,8 @@ static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
         const void *page = iov_cursor_page(&c);
 
         if (!page) {
+            void *bounce = tmem_store_bounce();
+
             iov_to_buf(c.iov, c.num, c.offset, bounce, TMEM_PAGE_SIZE);
             page = bounce;
         }
@@ -150,91 +161,120 @@ static uint8_t virtio_tmem_put(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
                                          VIRTIO_TMEM_S_REJECTED;
 }
 
-/* Get one page into the guest's buffer at @c; returns as tmem_store_get() */
+/* Get one page into the guest's buffer; returns as tmem_store_get_async() */
 static int virtio_tmem_get_page(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
-                                uint64_t index, const IOVCursor *c)
+                                uint64_t index)
 {
-    uint8_t bounce[TMEM_PAGE_SIZE];
+    TmemFetch *fetch = &req->queue->fetch;
+    const IOVCursor *c = &req->cursor;
     void *page = iov_cursor_page(c);
+    void *bounce;
     int ret;
 
     if (page) {
-        return tmem_store_get(tmem->store, req->pool, req->object, index, page);
+        return tmem_store_get_async(tmem->store, req->pool, req->object, index,
+                                    page, fetch);
     }
-    ret = tmem_store_get(tmem->store, req->pool, req->object, index, bounce);
+    bounce = tmem_store_bounce();
+    ret = tmem_store_get_async(tmem->store, req->pool, req->object, index,
+                               bounce, fetch);
     if (!ret) {
         iov_from_buf(c->iov, c->num, c->offset, bounce, TMEM_PAGE_SIZE);
     }
     return ret;
 }
 
-static uint8_t virtio_tmem_get(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
-                               struct virtio_tmem_resp *resp)
+static int virtio_tmem_get(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                           struct virtio_tmem_resp *resp)
 {
-    IOVCursor c = { .iov = req->elem->in_sg, .num = req->elem->in_num };
-    uint8_t status = VIRTIO_TMEM_S_OK;
-    uint32_t done = 0, failed = 0;
-    int i;
+    IOVCursor *c = &req->cursor;
+    int status = VIRTIO_TMEM_S_OK;
 
-    if (!tmem_store_pool_exists(tmem->store, req->pool)) {
-        return VIRTIO_TMEM_S_INVALID;
+    if (!req->pages) {
+        if (!tmem_store_pool_exists(tmem->store, req->pool)) {
+            return VIRTIO_TMEM_S_INVALID;
+        }
+        *c = (IOVCursor) { .iov = req->elem->in_sg, .num = req->elem->in_num };
+        iov_cursor_advance(c, sizeof(struct virtio_tmem_resp));
     }
-    iov_cursor_advance(&c, sizeof(struct virtio_tmem_resp));
-    for (i = 0; i < req->count; i++) {
-        int ret = virtio_tmem_get_page(tmem, req, req->list.index[i], &c);
+    for (; req->pages < req->count; req->pages++) {
+        uint64_t index = req->list.index[req->pages];
+        int ret = virtio_tmem_get_page(tmem, req, index);
 
-        if (!ret) {
-            done |= 1u << i;
+        if (ret == -EINPROGRESS) {
+            return VIRTIO_TMEM_PARKED;
+        } else if (!ret) {
+            req->done |= 1u << req->pages;
             if (req->flags & VIRTIO_TMEM_FLAG_EXCLUSIVE) {
                 tmem_store_flush(tmem->store, req->pool, req->object,
-                                 req->list.index[i], req->list.index[i]);
+                                 index, index);
             }
         } else {
             /*
              * A used length says that every byte up to it was written, so a
              * page that is not found must not leave a hole before one that is.
              */
-            iov_memset(c.iov, c.num, c.offset, 0, TMEM_PAGE_SIZE);
-            if (ret != -ENOENT) {
-                failed |= 1u << i;
+            iov_memset(c->iov, c->num, c->offset, 0, TMEM_PAGE_SIZE);
+            /* -EINVAL: the pool has been destroyed meanwhile */
+            if (ret != -ENOENT && ret != -EINVAL) {
+                req->failed |= 1u << req->pages;
             }
         }
-        iov_cursor_advance(&c, TMEM_PAGE_SIZE);
+        iov_cursor_advance(c, TMEM_PAGE_SIZE);
     }
-    resp->done = cpu_to_le32(done);
-    resp->failed = cpu_to_le32(failed);
+    resp->done = cpu_to_le32(req->done);
+    resp->failed = cpu_to_le32(req->failed);
     req->payload_len = req->count * TMEM_PAGE_SIZE;
-    if (failed) {
+    if (req->failed) {
         status = VIRTIO_TMEM_S_IOERR;
-    } else if (ctpop32(done) != req->count) {
+    } else if (ctpop32(req->done) != req->count) {
         status = VIRTIO_TMEM_S_ABSENT;
     }
     trace_virtio_tmem_get(tmem, req->pool, req->object, req->list.index[0],
-                          req->count, done, failed);
+                          req->count, req->done, req->failed);
     return status;
 }
 
-static uint8_t virtio_tmem_flush(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
-                                 struct virtio_tmem_resp *resp)
+static bool virtio_tmem_flush_is_valid(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
 {
     const struct virtio_tmem_range *range = req->list.range;
-    uint64_t pages = 0;
     int i;
 
-    if (!tmem_store_pool_exists(tmem->store, req->pool)) {
-        return VIRTIO_TMEM_S_INVALID;
-    }
     for (i = 0; i < req->count; i++) {
         if (range[i].first > range[i].last) {
-            return VIRTIO_TMEM_S_INVALID;
+            return false;
         }
     }
-    for (i = 0; i < req->count; i++) {
-        pages += tmem_store_flush(tmem->store, req->pool, req->object,
-                                  range[i].first, range[i].last);
+    return tmem_store_pool_exists(tmem->store, req->pool);
+}
+
+static int virtio_tmem_flush(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                             struct virtio_tmem_resp *resp)
+{
+    uint64_t end = req->flush.pages + TMEM_FLUSH_PORTION;
+
+    if (!req->flush.begun && !virtio_tmem_flush_is_valid(tmem, req)) {
+        return VIRTIO_TMEM_S_INVALID;
     }
-    resp->value = cpu_to_le64(pages);
-    trace_virtio_tmem_flush(tmem, req->pool, req->object, req->count, pages);
+    while (req->ranges < req->count) {
+        const struct virtio_tmem_range *range = &req->list.range[req->ranges];
+        int ret = req->flush.pages < end ?
+                  tmem_store_flush_some(tmem->store, req->pool, req->object,
+                                        range->first, range->last,
+                                        end - req->flush.pages, &req->flush) :
+                  -EINPROGRESS;
+
+        if (ret == -EINPROGRESS) {
+            return VIRTIO_TMEM_MORE;
+        } else if (ret < 0) {
+            /* The pool has been destroyed meanwhile */
+            return VIRTIO_TMEM_S_INVALID;
+        }
+        req->ranges++;
+    }
+    resp->value = cpu_to_le64(req->flush.pages);
+    trace_virtio_tmem_flush(tmem, req->pool, req->object, req->count,
+                            req->flush.pages);
     return VIRTIO_TMEM_S_OK;
 }
 
@@ -384,8 +424,9 @@ static bool virtio_tmem_parse(VirtIOTMEM *tmem, VirtIOTMEMReq *req)
     return true;
 }
 
-static uint8_t virtio_tmem_execute(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
-                                   struct virtio_tmem_resp *resp)
+/* Returns the status, or VIRTIO_TMEM_PARKED or _MORE: call it again */
+static int virtio_tmem_execute(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
+                               struct virtio_tmem_resp *resp)
 {
     switch (req->type) {
     case VIRTIO_TMEM_REQ_POOL_CREATE:
@@ -407,32 +448,101 @@ static uint8_t virtio_tmem_execute(VirtIOTMEM *tmem, VirtIOTMEMReq *req,
     }
 }
 
-size_t virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem)
+/* Write the response. Returns: the used length. */
+static size_t virtio_tmem_respond(VirtIOTMEMReq *req,
+                                  struct virtio_tmem_resp *resp)
+{
+    VirtIOTMEMQueue *q = req->queue;
+    VirtIOTMEM *tmem = q->tmem;
+
+    if (resp->status == VIRTIO_TMEM_S_INVALID) {
+        stat64_add(&tmem->invalid_requests, 1);
+        trace_virtio_tmem_invalid(tmem, virtio_get_queue_index(q->vq),
+                                  req->out_size, req->in_size);
+    }
+
+    resp->reservations = cpu_to_le32(q->reservations);
+
+    iov_from_buf(req->elem->in_sg, req->elem->in_num, 0, resp, sizeof(*resp));
+    return sizeof(*resp) + req->payload_len;
+}
+
+/* Go on with the request that waits, in the thread that began it */
+static void virtio_tmem_wake(VirtIOTMEMQueue *q)
+{
+    qemu_bh_schedule(qatomic_read(&q->resume_bh));
+    /* virtio_tmem_queue_quiesce() may be waiting */
+    aio_wait_kick();
+}
+
+bool virtio_tmem_serve(VirtIOTMEMQueue *q, VirtQueueElement *elem,
+                       size_t *used_len)
 {
     VirtIOTMEM *tmem = q->tmem;
     struct virtio_tmem_resp resp = { 0 };
+    int status = VIRTIO_TMEM_S_INVALID;
     VirtIOTMEMReq req;
 
     req.queue = q;
     req.elem = elem;
     req.payload_len = 0;
+    req.pages = 0;
+    req.done = 0;
+    req.failed = 0;
+    req.flush = (TmemFlush) { 0 };
+    req.ranges = 0;
+    req.count = 0;
     req.out_size = iov_size(elem->out_sg, elem->out_num);
     req.in_size = iov_size(elem->in_sg, elem->in_num);
     assert(req.in_size >= sizeof(resp));
 
     if (virtio_tmem_parse(tmem, &req)) {
-        resp.status = virtio_tmem_execute(tmem, &req, &resp);
-    } else {
-        resp.status = VIRTIO_TMEM_S_INVALID;
+        status = virtio_tmem_execute(tmem, &req, &resp);
     }
-    if (resp.status == VIRTIO_TMEM_S_INVALID) {
-        stat64_add(&tmem->invalid_requests, 1);
-        trace_virtio_tmem_invalid(tmem, virtio_get_queue_index(q->vq),
-                                  req.out_size, req.in_size);
+    if (status < 0) {
+        trace_virtio_tmem_park(tmem, virtio_get_queue_index(q->vq), req.pages);
+        q->parked = g_memdup2(&req, sizeof(req));
+        if (status == VIRTIO_TMEM_MORE) {
+            virtio_tmem_wake(q);
+        }
+        return false;
     }
+    /* Ring and response cost something, too */
+    q->spent += MAX(VIRTIO_TMEM_MAX_PAGES, req.count + req.flush.pages);
+    resp.status = status;
+    *used_len = virtio_tmem_respond(&req, &resp);
+    return true;
+}
 
-    resp.reservations = cpu_to_le32(q->reservations);
+bool virtio_tmem_resume(VirtIOTMEMQueue *q, size_t *used_len)
+{
+    struct virtio_tmem_resp resp = { 0 };
+    int status = virtio_tmem_execute(q->tmem, q->parked, &resp);
 
-    iov_from_buf(elem->in_sg, elem->in_num, 0, &resp, sizeof(resp));
-    return sizeof(resp) + req.payload_len;
+    if (status < 0) {
+        if (status == VIRTIO_TMEM_MORE) {
+            virtio_tmem_wake(q);
+        }
+        return false;
+    }
+    resp.status = status;
+    *used_len = virtio_tmem_respond(q->parked, &resp);
+    g_free(q->parked);
+    q->parked = NULL;
+    return true;
+}
+
+void virtio_tmem_abandon(VirtIOTMEMQueue *q)
+{
+    tmem_store_end_fetch(q->tmem->store, &q->fetch);
+    if (q->parked->type == VIRTIO_TMEM_REQ_POOL_DESTROY) {
+        tmem_store_pool_keep(q->tmem->store, q->parked->pool);
+    }
+    g_free(q->parked);
+    q->parked = NULL;
+}
+
+void virtio_tmem_fetch_done(TmemFetch *fetch)
+{
+    virtio_tmem_wake(container_of(fetch, VirtIOTMEMQueue, fetch));
 }

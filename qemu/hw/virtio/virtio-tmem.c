@@ -4,13 +4,14 @@
  * Keeps pages that the guest swaps out in a page store. virtio-tmem-queue.c
  * says in which thread requests are served; what is here runs under the BQL.
  * The store's worker does not: it schedules limit_bh when the limit has
- * changed, and nothing else.
+ * changed, and lost_bh, as whoever finds a page lost, and nothing else.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
+#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qapi/error.h"
 #include "qapi/qapi-events-tmem.h"
@@ -23,8 +24,6 @@
 #include "trace.h"
 #include "virtio-tmem-internal.h"
 
-#define VIRTIO_TMEM_PAGE_SHIFT 12
-
 QEMU_BUILD_BUG_ON(1 << VIRTIO_TMEM_PAGE_SHIFT != TMEM_PAGE_SIZE);
 
 /*
@@ -34,6 +33,7 @@ QEMU_BUILD_BUG_ON(1 << VIRTIO_TMEM_PAGE_SHIFT != TMEM_PAGE_SIZE);
  */
 #define VIRTIO_TMEM_TARGET_INTERVAL_MS 1000
 #define VIRTIO_TMEM_TARGET_SHARE 16
+#define VIRTIO_TMEM_SPILL_SHARE 8
 
 /* A target that asks for nothing */
 #define VIRTIO_TMEM_NO_TARGET INT64_MAX
@@ -49,7 +49,9 @@ static void virtio_tmem_set_status(VirtIODevice *vdev, uint8_t status)
             /* What came too early, or was left when the VM stopped */
             virtio_tmem_queue_kick(&tmem->queues[i]);
         } else {
-            virtio_tmem_queue_quiesce(&tmem->queues[i]);
+            /* Without the driver, it is about to be reset */
+            virtio_tmem_queue_quiesce(&tmem->queues[i],
+                                      !(status & VIRTIO_CONFIG_S_DRIVER_OK));
         }
     }
     if (run) {
@@ -71,6 +73,7 @@ static void virtio_tmem_reset(VirtIODevice *vdev)
     tmem_store_reset(tmem->store);
     timer_del(tmem->target_timer);
     tmem->target_pages = VIRTIO_TMEM_NO_TARGET;
+    tmem_store_ask(tmem->store, false);
     tmem->max_pages = tmem_store_capacity(tmem->store);
     trace_virtio_tmem_reset(tmem);
 }
@@ -82,7 +85,7 @@ static void virtio_tmem_queue_reset(VirtIODevice *vdev, uint32_t index)
     /* The guest may name any queue that the transport could have */
     if (index < tmem->num_queues) {
         virtio_tmem_queue_detach(&tmem->queues[index]);
-        virtio_tmem_queue_quiesce(&tmem->queues[index]);
+        virtio_tmem_queue_quiesce(&tmem->queues[index], true);
         qemu_bh_cancel(tmem->queues[index].bh);
         virtio_tmem_set_reservations(&tmem->queues[index], 0);
     }
@@ -120,8 +123,22 @@ static uint64_t virtio_tmem_get_features(VirtIODevice *vdev, uint64_t features,
 }
 
 /*
+ * Whether pages leave for the node instead: it takes some, and there are some
+ * that can. What the guest was asked for when the node was full stands until
+ * some of it is free again.
+ */
+static bool virtio_tmem_has_spill_room(VirtIOTMEM *tmem,
+                                       const TmemSpillStats *spill)
+{
+    return spill->state == TMEM_SPILL_ACTIVE && !spill->exhausted &&
+           (tmem->target_pages == VIRTIO_TMEM_NO_TARGET ||
+            spill->bytes_free >= spill->size / VIRTIO_TMEM_SPILL_SHARE);
+}
+
+/*
  * Pages that the guest should hold: as many as the store has room for now, if
- * they go on to compress as they do; no bound, below the limit.
+ * they go on to compress as they do; no bound, below the limit, or as long as
+ * others can be spilled.
  */
 static uint64_t virtio_tmem_want_target(VirtIOTMEM *tmem)
 {
@@ -130,8 +147,9 @@ static uint64_t virtio_tmem_want_target(VirtIOTMEM *tmem)
 
     tmem_store_get_stats(tmem->store, &stats);
     pages = stats.pages - stats.ephemeral;
-    if (stats.limit >= stats.bytes_used &&
-        (stats.limit >= stats.max_size || tmem->target_pages >= pages)) {
+    if (virtio_tmem_has_spill_room(tmem, &stats.spill) ||
+        (stats.limit >= stats.bytes_used &&
+         (stats.limit >= stats.max_size || tmem->target_pages >= pages))) {
         /* Nothing to give up, and nothing that was asked for before */
         return VIRTIO_TMEM_NO_TARGET;
     }
@@ -139,9 +157,8 @@ static uint64_t virtio_tmem_want_target(VirtIOTMEM *tmem)
                     MAX(MIN(stats.bytes_used >> 12, UINT32_MAX), 1));
 }
 
-static void virtio_tmem_update_target(void *opaque)
+static void virtio_tmem_set_target(VirtIOTMEM *tmem)
 {
-    VirtIOTMEM *tmem = opaque;
     VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
     uint64_t want = virtio_tmem_want_target(tmem);
     uint64_t old = tmem->target_pages;
@@ -157,9 +174,25 @@ static void virtio_tmem_update_target(void *opaque)
         return;
     }
     tmem->target_pages = want;
+    tmem_store_ask(tmem->store, want != VIRTIO_TMEM_NO_TARGET);
     trace_virtio_tmem_target(tmem, old, want);
     if (virtio_vdev_has_feature(vdev, VIRTIO_TMEM_F_TARGET)) {
         virtio_notify_config(vdev);
+    }
+}
+
+static void virtio_tmem_update_target(void *opaque)
+{
+    VirtIOTMEM *tmem = opaque;
+
+    virtio_tmem_set_target(tmem);
+    /* What the limit asks for changes with what the store holds and spills */
+    if (VIRTIO_DEVICE(tmem)->vm_running &&
+        (tmem->target_pages != VIRTIO_TMEM_NO_TARGET ||
+         tmem_store_over_limit(tmem->store))) {
+        timer_mod(tmem->target_timer,
+                  qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+                  VIRTIO_TMEM_TARGET_INTERVAL_MS);
     }
 }
 
@@ -187,6 +220,26 @@ static void virtio_tmem_worker_notify(void *opaque)
     VirtIOTMEM *tmem = opaque;
 
     qemu_bh_schedule(tmem->limit_bh);
+}
+
+static void virtio_tmem_tell_lost(void *opaque)
+{
+    VirtIOTMEM *tmem = opaque;
+    g_autofree char *path = virtio_tmem_get_path(tmem);
+    TmemStoreStats stats;
+
+    tmem_store_get_stats(tmem->store, &stats);
+    qapi_event_send_tmem_page_lost(path, stats.lost);
+}
+
+/* Called from any thread, with a lock of the store held */
+static void virtio_tmem_page_lost(void *opaque, uint32_t pool, uint64_t object,
+                                  uint64_t index)
+{
+    VirtIOTMEM *tmem = opaque;
+
+    trace_virtio_tmem_page_lost(tmem, pool, object, index);
+    qemu_bh_schedule(tmem->lost_bh);
 }
 
 static bool virtio_tmem_check_properties(VirtIOTMEM *tmem, Error **errp)
@@ -273,6 +326,7 @@ static bool virtio_tmem_create_store(VirtIOTMEM *tmem, Error **errp)
         .pool_quota = DIV_ROUND_UP(tmem->pool_quota, TMEM_PAGE_SIZE),
         .lock_memory = tmem->lock_memory,
         .hugepages = tmem->hugepages,
+        .checksum = tmem->checksum,
     };
     g_autoptr(GError) err = NULL;
 
@@ -284,6 +338,7 @@ static bool virtio_tmem_create_store(VirtIOTMEM *tmem, Error **errp)
         error_setg(errp, "cannot make the page store: %s", err->message);
         return false;
     }
+    tmem_store_set_lost(tmem->store, virtio_tmem_page_lost, tmem);
     tmem->target_pages = VIRTIO_TMEM_NO_TARGET;
     tmem->max_pages = tmem_store_capacity(tmem->store);
     return true;
@@ -316,7 +371,9 @@ static void virtio_tmem_destroy_store(VirtIOTMEM *tmem)
 {
     /* In this order: the worker uses the store and schedules the bh */
     tmem_worker_free(tmem->worker);
+    virtio_tmem_spill_cleanup(tmem);
     qemu_bh_delete(tmem->limit_bh);
+    qemu_bh_delete(tmem->lost_bh);
     timer_free(tmem->target_timer);
     tmem_store_free(tmem->store);
     tmem->worker = NULL;
@@ -334,9 +391,12 @@ static void virtio_tmem_device_realize(DeviceState *dev, Error **errp)
     }
     tmem->limit_bh = qemu_bh_new_guarded(virtio_tmem_limit_changed, tmem,
                                          &dev->mem_reentrancy_guard);
+    tmem->lost_bh = qemu_bh_new_guarded(virtio_tmem_tell_lost, tmem,
+                                        &dev->mem_reentrancy_guard);
     tmem->target_timer = timer_new_ms(QEMU_CLOCK_REALTIME,
                                       virtio_tmem_update_target, tmem);
-    if (!virtio_tmem_create_worker(tmem, errp)) {
+    if (!virtio_tmem_spill_init(tmem, errp) ||
+        !virtio_tmem_create_worker(tmem, errp)) {
         virtio_tmem_destroy_store(tmem);
         return;
     }
@@ -345,7 +405,9 @@ static void virtio_tmem_device_realize(DeviceState *dev, Error **errp)
     if (!virtio_tmem_queues_init(tmem, errp)) {
         virtio_cleanup(vdev);
         virtio_tmem_destroy_store(tmem);
+        return;
     }
+    virtio_tmem_migration_init(tmem);
 }
 
 static void virtio_tmem_device_unrealize(DeviceState *dev)
@@ -353,6 +415,7 @@ static void virtio_tmem_device_unrealize(DeviceState *dev)
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOTMEM *tmem = VIRTIO_TMEM(dev);
 
+    virtio_tmem_migration_cleanup(tmem);
     virtio_tmem_queues_cleanup(tmem);
     virtio_cleanup(vdev);
     virtio_tmem_destroy_store(tmem);
@@ -404,10 +467,14 @@ restore:
     tmem->min_size = old_min;
 }
 
-/* Until the pages of the store can move too, the VM must stay where it is. */
 static const VMStateDescription vmstate_virtio_tmem = {
     .name = "virtio-tmem",
-    .unmigratable = 1,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_VIRTIO_DEVICE,
+        VMSTATE_END_OF_LIST()
+    },
 };
 
 static const Property virtio_tmem_properties[] = {
@@ -420,6 +487,8 @@ static const Property virtio_tmem_properties[] = {
     DEFINE_PROP_SIZE("pool-quota", VirtIOTMEM, pool_quota, 0),
     DEFINE_PROP_BOOL("lock-memory", VirtIOTMEM, lock_memory, false),
     DEFINE_PROP_BOOL("hugepages", VirtIOTMEM, hugepages, false),
+    DEFINE_PROP_BOOL("checksum", VirtIOTMEM, checksum, false),
+    DEFINE_PROP_DRIVE(VIRTIO_TMEM_SPILL_PROP, VirtIOTMEM, spill_blk),
     DEFINE_PROP_LINK("iothread", VirtIOTMEM, iothread, TYPE_IOTHREAD,
                      IOThread *),
     DEFINE_PROP_IOTHREAD_VQ_MAPPING_LIST("iothread-vq-mapping", VirtIOTMEM,
@@ -456,6 +525,7 @@ static void virtio_tmem_class_init(ObjectClass *klass, void *data)
     dc->desc = "Transcendent memory: guest swap in compressed host memory";
     set_bit(DEVICE_CATEGORY_MISC, dc->categories);
 
+    vdc->vmsd = &vmstate_virtio_tmem_device;
     vdc->realize = virtio_tmem_device_realize;
     vdc->unrealize = virtio_tmem_device_unrealize;
     vdc->get_config = virtio_tmem_get_config;

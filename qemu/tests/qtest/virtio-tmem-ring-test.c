@@ -56,6 +56,7 @@ static void batch_end(Batch *b)
     guest_free(b->t->alloc, b->mem);
 }
 
+/* The page that is put is that of @seed; a flush is from @index to @seed */
 static void batch_add(Batch *b, uint8_t type, uint64_t index, uint64_t seed)
 {
     g_autoptr(GByteArray) msg = qtmem_msg(type, b->pool, 0, 1);
@@ -66,7 +67,7 @@ static void batch_add(Batch *b, uint8_t type, uint64_t index, uint64_t seed)
 
     qtmem_msg_u64(msg, index);
     if (type == VIRTIO_TMEM_REQ_FLUSH) {
-        qtmem_msg_u64(msg, index);
+        qtmem_msg_u64(msg, seed);
     }
     readable.len = msg->len;
     qtest_memwrite(b->t->qts, slot, msg->data, msg->len);
@@ -128,6 +129,13 @@ static uint8_t batch_status(Batch *b, unsigned int i)
     return qtest_readb(b->t->qts, b->mem + i * SLOT + SLOT_RESP);
 }
 
+static uint64_t batch_value(Batch *b, unsigned int i)
+{
+    g_assert_cmpint(batch_status(b, i), ==, VIRTIO_TMEM_S_OK);
+    return qtest_readq(b->t->qts, b->mem + i * SLOT + SLOT_RESP +
+                                  offsetof(struct virtio_tmem_resp, value));
+}
+
 static void batch_assert_page(Batch *b, unsigned int i, uint64_t seed)
 {
     uint8_t page[PAGE];
@@ -135,6 +143,77 @@ static void batch_assert_page(Batch *b, unsigned int i, uint64_t seed)
     g_assert_cmpint(batch_status(b, i), ==, VIRTIO_TMEM_S_OK);
     qtest_bufread(b->t->qts, b->mem + i * SLOT + SLOT_PAGE, page, PAGE);
     qtmem_assert_page(page, QTMEM_NORMAL, seed);
+}
+
+/* Cut @len bytes into @num descriptors, or a few less */
+static unsigned int cut_evenly(QTMEMDesc *desc, unsigned int num,
+                               uint64_t addr, size_t len, uint16_t flags)
+{
+    size_t part = DIV_ROUND_UP(len, num);
+    unsigned int n = 0;
+
+    for (; len; len -= MIN(part, len)) {
+        desc[n++] = (QTMEMDesc) { addr, MIN(part, len), flags };
+        addr += part;
+    }
+    return n;
+}
+
+/*
+ * inv. 7: a request of as many descriptors as the ring has costs what its bytes
+ * cost, and a little for each of them.
+ */
+static void longest_chain_is_served(void *obj, void *data,
+                                    QGuestAllocator *alloc)
+{
+    g_autofree uint8_t *got = g_malloc(VIRTIO_TMEM_MAX_PAGES * PAGE);
+    QTMEMDesc desc[QTMEM_RING_SIZE];
+    g_autoptr(GByteArray) msg = NULL;
+    size_t list_len, in_len = RESP + VIRTIO_TMEM_MAX_PAGES * PAGE;
+    unsigned int i, num;
+    uint8_t page[PAGE];
+    gint64 begin;
+    QTMEM t;
+
+    qtmem_start(&t, obj, alloc, 0);
+    msg = qtmem_msg(VIRTIO_TMEM_REQ_PUT, qtmem_make_pool(&t), 0,
+                    VIRTIO_TMEM_MAX_PAGES);
+    for (i = 0; i < VIRTIO_TMEM_MAX_PAGES; i++) {
+        qtmem_msg_u64(msg, i);
+    }
+    list_len = msg->len;
+    for (i = 0; i < VIRTIO_TMEM_MAX_PAGES; i++) {
+        qtmem_fill_page(page, QTMEM_NORMAL, i);
+        g_byte_array_append(msg, page, PAGE);
+    }
+
+    qtest_bufwrite(t.qts, t.out, msg->data, msg->len);
+    num = cut_evenly(desc, QTMEM_RING_SIZE - 1, t.out, msg->len, 0);
+    desc[num++] = (QTMEMDesc) { t.in, RESP, VRING_DESC_F_WRITE };
+    begin = g_get_monotonic_time();
+    i = qtmem_add(&t, desc, num);
+    qtmem_kick(&t);
+    g_assert_cmpint(qtmem_wait(&t, i), ==, RESP);
+    g_test_message("put of %u descriptors: %" PRId64 " us", num,
+                   g_get_monotonic_time() - begin);
+    g_assert_cmpint(qtest_readb(t.qts, t.in), ==, VIRTIO_TMEM_S_OK);
+
+    qtest_writeb(t.qts, t.out, VIRTIO_TMEM_REQ_GET);
+    desc[0] = (QTMEMDesc) { t.out, list_len, 0 };
+    num = 1 + cut_evenly(desc + 1, QTMEM_RING_SIZE - 1, t.in, in_len,
+                         VRING_DESC_F_WRITE);
+    begin = g_get_monotonic_time();
+    i = qtmem_add(&t, desc, num);
+    qtmem_kick(&t);
+    g_assert_cmpint(qtmem_wait(&t, i), ==, in_len);
+    g_test_message("get of %u descriptors: %" PRId64 " us", num,
+                   g_get_monotonic_time() - begin);
+    g_assert_cmpint(qtest_readb(t.qts, t.in), ==, VIRTIO_TMEM_S_OK);
+    qtest_bufread(t.qts, t.in + RESP, got, VIRTIO_TMEM_MAX_PAGES * PAGE);
+    for (i = 0; i < VIRTIO_TMEM_MAX_PAGES; i++) {
+        qtmem_assert_page(got + i * PAGE, QTMEM_NORMAL, i);
+    }
+    qtmem_stop(&t);
 }
 
 /* Every request type, with pages enough to fill the ring and wrap around */
@@ -302,7 +381,7 @@ static void requests_take_effect_in_ring_order(void *obj, void *data,
         batch_add(&b, VIRTIO_TMEM_REQ_PUT, 5, 2 * i);
         batch_add(&b, VIRTIO_TMEM_REQ_PUT, 5, 2 * i + 1);
         batch_add(&b, VIRTIO_TMEM_REQ_GET, 5, 0);
-        batch_add(&b, VIRTIO_TMEM_REQ_FLUSH, 5, 0);
+        batch_add(&b, VIRTIO_TMEM_REQ_FLUSH, 5, 5);
     }
     qtmem_kick(&t);
     batch_wait(&b);
@@ -486,6 +565,80 @@ static void event_index_is_respected(void *obj, void *data,
     qtmem_stop(&t);
 }
 
+/* Pages in the store; in the ring a flush of more than go at once */
+static void begin_long_flush(Batch *b, QTMEM *t, void *obj,
+                             QGuestAllocator *alloc)
+{
+    qtmem_start(t, obj, alloc, 0);
+    batch_start(b, t, qtmem_make_pool(t));
+    g_assert_cmpint(qtmem_put_range(t, b->pool, 0, 9000, QTMEM_SAME_FILLED),
+                    ==, 9000);
+    batch_add(b, VIRTIO_TMEM_REQ_FLUSH, 0, 8499);
+}
+
+/* inv. 4: what follows a request that is served in portions comes after it */
+static void long_flush_keeps_ring_order(void *obj, void *data,
+                                        QGuestAllocator *alloc)
+{
+    Batch b;
+    QTMEM t;
+
+    begin_long_flush(&b, &t, obj, alloc);
+    batch_add(&b, VIRTIO_TMEM_REQ_GET, 8499, 0);
+    batch_add(&b, VIRTIO_TMEM_REQ_PUT, 8499, 3);
+    qtmem_kick(&t);
+    batch_wait(&b);
+    g_assert_cmpint(batch_value(&b, 0), ==, 8500);
+    g_assert_cmpint(batch_status(&b, 1), ==, VIRTIO_TMEM_S_ABSENT);
+    qtmem_assert_holds(&t, b.pool, 0, 8499, QTMEM_NORMAL, 3);
+    qtmem_assert_holds(&t, b.pool, 0, 8500, QTMEM_SAME_FILLED, 8500);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 501);
+    g_assert_cmpint(qtmem_put_range(&t, b.pool, 0, 8000, QTMEM_SAME_FILLED),
+                    ==, 8000);
+    g_assert_cmpint(qtmem_pool_destroy(&t, b.pool).value, ==, 8501);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 0);
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* What the VM stops for finds no request half done: none is migrated */
+static void stop_ends_a_long_flush(void *obj, void *data,
+                                   QGuestAllocator *alloc)
+{
+    Batch b;
+    QTMEM t;
+
+    begin_long_flush(&b, &t, obj, alloc);
+    qtmem_kick(&t);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 500);
+    qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
+    batch_wait(&b);
+    g_assert_cmpint(batch_value(&b, 0), ==, 8500);
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
+/* Invariant 8: nor does it go on with what the next driver puts */
+static void reset_ends_a_long_flush(void *obj, void *data,
+                                    QGuestAllocator *alloc)
+{
+    Batch b;
+    QTMEM t;
+
+    begin_long_flush(&b, &t, obj, alloc);
+    qtmem_kick(&t);
+    qtmem_restart(&t);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 0);
+    b.pool = qtmem_make_pool(&t);
+    g_assert_cmpint(qtmem_put_range(&t, b.pool, 0, 9000, QTMEM_SAME_FILLED),
+                    ==, 9000);
+    g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 9000);
+    g_assert_cmpint(qtmem_pool_destroy(&t, b.pool).value, ==, 9000);
+    batch_end(&b);
+    qtmem_stop(&t);
+}
+
 /* Another thread takes the notification, the result is the same */
 static void ioeventfd_works_too(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -522,6 +675,7 @@ static void register_virtio_tmem_ring_test(void)
     ADD(indirect_descriptors_work, NULL);
     ADD(packed_rings_work, &packed);
     ADD(packed_indirect_descriptors_work, &packed);
+    ADD(longest_chain_is_served, NULL);
     ADD(one_notification_serves_many_requests, NULL);
     ADD(requests_take_effect_in_ring_order, NULL);
     ADD(stopped_vm_goes_on_where_it_was, NULL);
@@ -533,6 +687,16 @@ static void register_virtio_tmem_ring_test(void)
     qos_add_test("iothread_works_too", "virtio-tmem", ioeventfd_works_too,
                  &iothread);
 #undef ADD
+
+#define ADD_LONG(fn) do {                                                   \
+        qos_add_test(#fn, "virtio-tmem", fn, NULL);                         \
+        qos_add_test(#fn "_ioeventfd", "virtio-tmem", fn, &ioeventfd);      \
+        qos_add_test(#fn "_iothread", "virtio-tmem", fn, &iothread);        \
+    } while (0)
+    ADD_LONG(long_flush_keeps_ring_order);
+    ADD_LONG(stop_ends_a_long_flush);
+    ADD_LONG(reset_ends_a_long_flush);
+#undef ADD_LONG
 
 #define ADD_BUDGET(ring, features, device_opts)                             \
     qos_add_test("more_requests_than_the_budget_are_all_served_" ring,      \

@@ -39,14 +39,6 @@ static void maintain(TmemStore *store, unsigned seconds)
     }
 }
 
-/* Letters: lz4 finds little to repeat, zstd has 16 symbols to code. */
-static void page_of_letters(Page *page, uint64_t seed)
-{
-    for (unsigned w = 0; w < G_N_ELEMENTS(page->word); w++) {
-        page->word[w] = next_random(&seed) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-    }
-}
-
 /* A page that follows from its key: of any kind that the store knows. */
 static void page_of_key(Page *page, uint64_t key)
 {

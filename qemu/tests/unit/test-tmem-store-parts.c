@@ -20,6 +20,7 @@ static void arena_new(TmemArena *arena, unsigned blocks)
     GError *err = NULL;
     TmemArenaConfig config = {
         .limit = blocks * (TMEM_BLOCK_SIZE + sizeof(TmemBlock)),
+        .max_object = TMEM_PAGE_SIZE,
     };
 
     tmem_arena_init(arena, &config, &err);
@@ -137,8 +138,8 @@ static void test_empty_block_goes_back_at_once(void)
     arena_new(&arena, 2);
     g_assert_cmpuint(tmem_arena_bytes(&arena), ==, 2 * sizeof(TmemBlock));
     for (unsigned i = 0; i < 32; i++) {
-        handles[i] = arena_get(&arena, TMEM_MAX_OBJECT);
-        memset(tmem_arena_ptr(&arena, handles[i]), 1, TMEM_MAX_OBJECT);
+        handles[i] = arena_get(&arena, TMEM_PAGE_SIZE);
+        memset(tmem_arena_ptr(&arena, handles[i]), 1, TMEM_PAGE_SIZE);
     }
     g_assert_cmpuint(arena_get(&arena, 1), ==, 0);
     g_assert_cmpuint(tmem_arena_bytes(&arena), ==,
@@ -153,7 +154,7 @@ static void test_empty_block_goes_back_at_once(void)
     tmem_arena_reset(&arena);
     g_assert_cmpuint(arena_resident(&arena), ==, 0);
     for (unsigned i = 0; i < 32; i++) {
-        g_assert_cmpuint(arena_get(&arena, TMEM_MAX_OBJECT), !=, 0);
+        g_assert_cmpuint(arena_get(&arena, TMEM_PAGE_SIZE), !=, 0);
     }
     g_assert_cmpuint(arena_get(&arena, 1), ==, 0);
     tmem_arena_destroy(&arena);
@@ -205,7 +206,7 @@ static void test_classes_fit_their_sizes(void)
             sizes++;
         }
         if (size == TMEM_CODED_MAX) {
-            g_assert_cmpuint(objects, >, TMEM_BLOCK_SIZE / TMEM_MAX_OBJECT);
+            g_assert_cmpuint(objects, >, TMEM_BLOCK_SIZE / TMEM_PAGE_SIZE);
         }
         tmem_arena_destroy(&arena);
     }

@@ -214,6 +214,172 @@ static void test_flush_of_reversed_range_is_invalid(void)
     tmem_store_free(store);
 }
 
+/* Pages of one word each: 4096 in object 0, one in each of objects 1 to 3000 */
+static void put_many(TmemStore *store, uint32_t pool)
+{
+    Page page;
+
+    for (uint64_t i = 0; i < 4096 + 3000; i++) {
+        memset(&page, i % 251, sizeof(page));
+        g_assert_cmpint(tmem_store_put(store, pool, i < 4096 ? 0 : i - 4095,
+                                       i < 4096 ? i : i << 20, &page), ==, 0);
+    }
+}
+
+/* A portion has at most this many, as a leaf of the index is not parted. */
+#define MOST_OF_A_PORTION (TMEM_FLUSH_PORTION + 63)
+
+/* A flush in portions is the same flush, and none of them takes long. */
+static void test_flush_in_portions(void)
+{
+    TmemStore *store = store_new(8 * MIB);
+    uint32_t pool = pool_new(store);
+    TmemFlush flush = { 0 };
+    unsigned portions = 1;
+    Page got;
+
+    put_many(store, pool);
+    for (uint64_t before = 0;; portions++) {
+        int ret = tmem_store_flush_some(store, pool, 0, 100, 4000,
+                                        TMEM_FLUSH_PORTION, &flush);
+
+        g_assert_cmpuint(flush.pages - before, <=, MOST_OF_A_PORTION);
+        g_assert_cmpuint(stats_of(store).flushes, ==, flush.pages);
+        before = flush.pages;
+        if (!ret) {
+            break;
+        }
+        g_assert_cmpint(ret, ==, -EINPROGRESS);
+    }
+    g_assert_cmpuint(flush.pages, ==, 3901);
+    g_assert_cmpuint(portions, >=, 4);
+    g_assert_cmpint(tmem_store_get(store, pool, 0, 99, &got), ==, 0);
+    g_assert_cmpint(tmem_store_get(store, pool, 0, 100, &got), ==, -ENOENT);
+    g_assert_cmpint(tmem_store_get(store, pool, 0, 4000, &got), ==, -ENOENT);
+    g_assert_cmpint(tmem_store_get(store, pool, 0, 4001, &got), ==, 0);
+
+    /* Another range, counted on */
+    g_assert_cmpint(tmem_store_flush_some(store, pool, 0, 0, UINT64_MAX,
+                                          TMEM_FLUSH_PORTION, &flush), ==, 0);
+    g_assert_cmpuint(flush.pages, ==, 4096);
+    g_assert_cmpint(tmem_store_flush_some(store, pool, 0, 2, 1,
+                                          TMEM_FLUSH_PORTION, &flush), ==,
+                    -EINVAL);
+    while (tmem_store_flush_some(store, pool, 1, 0, UINT64_MAX, 1, &flush)) {
+        g_assert_cmpuint(flush.pages, ==, 4097);
+    }
+    g_assert_cmpint(tmem_store_put(store, pool, 1, 1 << 20, &got), ==, 0);
+    g_assert_cmpint(tmem_store_pool_destroy(store, pool), ==, 3000);
+    tmem_store_free(store);
+}
+
+/* In between, its pages come back neither in it nor in another pool. */
+static void test_pool_destroyed_in_portions(void)
+{
+    TmemStore *store = store_new(8 * MIB);
+    uint64_t empty = stats_of(store).bytes_used;
+    uint32_t other = pool_new(store), pool = pool_new(store);
+    TmemFlush flush = { 0 }, second = { 0 };
+    uint64_t before = 0;
+    Page page = { 0 };
+
+    put_many(store, pool);
+    assert_put_get(store, other, 0, 0, &page);
+    while (tmem_store_pool_destroy_some(store, pool, &flush) == -EINPROGRESS) {
+        g_assert_cmpuint(flush.pages - before, <=, MOST_OF_A_PORTION);
+        g_assert_cmpuint(flush.pages, >, before);
+        before = flush.pages;
+        /* No new pool takes its place */
+        g_assert_cmpuint(pool_new(store), !=, pool);
+        /* What is put in what is left goes with it */
+        for (uint64_t i = 0; i < 64; i++) {
+            int ret = tmem_store_put(store, pool, 7, i << 20, &page);
+
+            g_assert_true(!ret || ret == -EINVAL);
+        }
+    }
+    g_assert_cmpuint(flush.pages, >=, 4096 + 3000);
+    g_assert_false(tmem_store_pool_exists(store, pool));
+    g_assert_cmpint(tmem_store_pool_destroy_some(store, pool, &second), ==,
+                    -EINVAL);
+    g_assert_cmpint(tmem_store_pool_destroy(store, other), ==, 1);
+    g_assert_cmpuint(stats_of(store).bytes_used, ==, empty);
+
+    /* Two that destroy a pool at the same time: both see it gone */
+    pool = pool_new(store);
+    put_many(store, pool);
+    flush = (TmemFlush) { 0 };
+    g_assert_cmpint(tmem_store_pool_destroy_some(store, pool, &flush), ==,
+                    -EINPROGRESS);
+    g_assert_cmpint(tmem_store_pool_destroy(store, pool), ==,
+                    4096 + 3000 - flush.pages);
+    g_assert_cmpint(tmem_store_pool_destroy_some(store, pool, &flush), ==, 0);
+    tmem_store_free(store);
+}
+
+/* However the pages of a part of the pool are spread over objects */
+static void test_no_portion_of_a_pool_is_large(void)
+{
+    TmemStore *store = store_new(64 * MIB);
+    uint32_t pool = pool_new(store);
+    uint64_t before = 0;
+    TmemFlush flush = { 0 };
+    Page page = { 0 };
+
+    for (uint64_t i = 0; i < 9600; i++) {
+        g_assert_cmpint(tmem_store_put(store, pool, i, 0, &page), ==, 0);
+    }
+    for (uint64_t i = 0; i < 14400; i++) {
+        g_assert_cmpint(tmem_store_put(store, pool, UINT64_MAX, i, &page), ==,
+                        0);
+    }
+    while (tmem_store_pool_destroy_some(store, pool, &flush) == -EINPROGRESS) {
+        g_assert_cmpuint(flush.pages - before, <=, MOST_OF_A_PORTION);
+        before = flush.pages;
+    }
+    g_assert_cmpuint(flush.pages, ==, 9600 + 14400);
+    tmem_store_free(store);
+}
+
+/* inv. 1, 2: who does not go on leaves a pool, of which some pages are gone */
+static void test_pool_that_is_kept_after_all(void)
+{
+    TmemStore *store = store_new(8 * MIB);
+    uint32_t pool = pool_new(store);
+    TmemFlush flush = { 0 }, second = { 0 };
+    Page page = { 0 };
+
+    put_many(store, pool);
+    for (unsigned i = 0; i < 3; i++) {
+        g_assert_cmpint(tmem_store_pool_destroy_some(store, pool, &flush), ==,
+                        -EINPROGRESS);
+    }
+    tmem_store_pool_keep(store, pool);
+    g_assert_true(tmem_store_pool_exists(store, pool));
+    g_assert_cmpuint(stats_of(store).pages, ==, 4096 + 3000 - flush.pages);
+    for (uint64_t i = 0; i < 256; i++) {
+        assert_put_get(store, pool, 9000, i << 20, &page);
+    }
+
+    /* While somebody else destroys it, who then has to begin anew */
+    g_assert_cmpint(tmem_store_pool_destroy_some(store, pool, &second), ==,
+                    -EINPROGRESS);
+    g_assert_cmpint(tmem_store_pool_destroy_some(store, pool, &second), ==,
+                    -EINPROGRESS);
+    tmem_store_pool_keep(store, pool);
+    for (uint64_t i = 0; i < 256; i++) {
+        assert_put_get(store, pool, 9000, i << 20, &page);
+    }
+    while (tmem_store_pool_destroy_some(store, pool, &second) == -EINPROGRESS) {
+        continue;
+    }
+    g_assert_cmpuint(stats_of(store).pages, ==, 0);
+    g_assert_false(tmem_store_pool_exists(store, pool));
+    tmem_store_pool_keep(store, pool);
+    g_assert_false(tmem_store_pool_exists(store, pool));
+    tmem_store_free(store);
+}
+
 /* inv. 1: a pool's end leaves the others as they are, and frees all its own */
 static void test_pools_are_separate(void)
 {
@@ -544,6 +710,13 @@ int main(int argc, char **argv)
                     test_flush_drops_its_range_only);
     g_test_add_func("/tmem-store/flush-of-reversed-range-is-invalid",
                     test_flush_of_reversed_range_is_invalid);
+    g_test_add_func("/tmem-store/flush-in-portions", test_flush_in_portions);
+    g_test_add_func("/tmem-store/pool-destroyed-in-portions",
+                    test_pool_destroyed_in_portions);
+    g_test_add_func("/tmem-store/no-portion-of-a-pool-is-large",
+                    test_no_portion_of_a_pool_is_large);
+    g_test_add_func("/tmem-store/pool-that-is-kept-after-all",
+                    test_pool_that_is_kept_after_all);
     g_test_add_func("/tmem-store/pools-are-separate", test_pools_are_separate);
     g_test_add_func("/tmem-store/pool-ids-are-fresh", test_pool_ids_are_fresh);
     g_test_add_func("/tmem-store/unknown-pool-is-invalid",

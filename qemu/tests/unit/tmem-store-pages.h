@@ -47,6 +47,14 @@ static inline void page_random(Page *page, uint64_t seed, unsigned random_words)
     }
 }
 
+/* Letters: lz4 finds little to repeat, zstd has 16 symbols to code. */
+static inline void page_of_letters(Page *page, uint64_t seed)
+{
+    for (unsigned w = 0; w < G_N_ELEMENTS(page->word); w++) {
+        page->word[w] = next_random(&seed) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    }
+}
+
 /* A page that follows from @seed, of any kind that the store knows. */
 static inline void page_of_seed(Page *page, uint64_t seed)
 {

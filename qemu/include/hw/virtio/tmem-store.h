@@ -9,7 +9,8 @@
  * Threads: every function may be called from any thread, except that
  * tmem_store_free() must be the last call. No function waits for anything but
  * locks of the store, which are never held while a page is compressed or
- * decompressed, nor while memory of a guest is touched.
+ * decompressed, nor while memory of a guest is touched; with a device to spill
+ * to (tmem-store-spill.h), functions that say so wait for that too.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -55,6 +56,7 @@ typedef struct TmemStoreConfig {
     uint64_t pool_quota;    /* most pages of each pool; 0: no quota */
     bool lock_memory;       /* pages stay in RAM: the host never swaps them */
     bool hugepages;         /* take memory from the host in huge pages */
+    bool checksum;          /* notice when what is kept has changed */
 } TmemStoreConfig;
 
 /* Why the limit is what it is. */
@@ -74,6 +76,48 @@ typedef enum TmemLimitCause {
 
 /* One call in so many is timed: a clock costs some 3 % of a get. */
 #define TMEM_HISTOGRAM_SAMPLE 16
+
+/*
+ * What is done when the store takes more than its limit, in this order:
+ * tmem-store-maintain.c has the table.
+ */
+typedef enum TmemMeasure {
+    TMEM_MEASURE_REFUSE,     /* new pages */
+    TMEM_MEASURE_DROP,       /* ephemeral pages */
+    TMEM_MEASURE_COMPACT,    /* what is left in sparse blocks */
+    TMEM_MEASURE_RECOMPRESS, /* cold pages */
+    TMEM_MEASURE_SPILL,      /* cold pages, if there is a device for that */
+    TMEM_MEASURE_TARGET,     /* else: the guest is asked to hold less */
+    TMEM_NUM_MEASURES,
+} TmemMeasure;
+
+/* How the device is that the store spills to. */
+typedef enum TmemSpillState {
+    TMEM_SPILL_NONE,         /* there is none */
+    TMEM_SPILL_ACTIVE,
+    TMEM_SPILL_FULL,
+    TMEM_SPILL_FAILED,       /* does not write, or not in time: tried later */
+} TmemSpillState;
+
+typedef struct TmemSpillStats {
+    TmemSpillState state;
+    uint64_t size;           /* bytes of the device that can be used */
+    uint64_t bytes_free;     /* of these */
+    uint64_t pages;          /* that are there; they count as held */
+    uint64_t bytes_stored;   /* of these, without overhead */
+    uint64_t writes;         /* that succeeded */
+    uint64_t bytes_written;
+    uint64_t reads;
+    uint64_t bytes_read;
+    uint64_t read_hits;      /* pages that came with one read before */
+    uint64_t write_errors;
+    uint64_t read_errors;    /* of a page by itself */
+    uint64_t bad_pages;      /* that were not what had been written */
+    uint64_t cleaned;        /* pages moved to free an extent */
+    uint64_t discarded;      /* extents */
+    uint64_t full;           /* how often the device became full */
+    bool exhausted;          /* no page is left in memory that can leave it */
+} TmemSpillStats;
 
 /*
  * Sizes, and counters since tmem_store_new(), also over resets. Threads that
@@ -102,6 +146,9 @@ typedef struct TmemStoreStats {
     uint64_t evicted;        /* ephemeral pages dropped for want of room */
     uint64_t recompressed;   /* pages that zstd has made smaller */
     uint64_t moved;          /* pages moved by compaction */
+    uint64_t lost;           /* pages whose bytes had changed in memory */
+    uint64_t given[TMEM_NUM_MEASURES]; /* bytes that each gave back */
+    TmemSpillStats spill;
     uint64_t put_histogram[TMEM_HISTOGRAM_BUCKETS];
     uint64_t get_histogram[TMEM_HISTOGRAM_BUCKETS];
 } TmemStoreStats;
@@ -125,6 +172,18 @@ typedef struct TmemPoolStats {
  * call fails for want of address space.
  */
 TmemStore *tmem_store_new(const TmemStoreConfig *config, GError **errp);
+
+/* As long as there are checksums: the page of this key is lost. */
+typedef void TmemStoreLostFn(void *opaque, uint32_t pool, uint64_t object,
+                             uint64_t index);
+
+/**
+ * tmem_store_set_lost: who to tell when a page was found to have changed
+ *
+ * Called with a lock of the store held, from any thread: it may schedule
+ * something, and may not call the store. Before anything else is done with it.
+ */
+void tmem_store_set_lost(TmemStore *store, TmemStoreLostFn *lost, void *opaque);
 
 /**
  * tmem_store_free: release the store and all that it holds (NULL is allowed)
@@ -170,6 +229,42 @@ int tmem_store_pool_create(TmemStore *store, unsigned flags, uint32_t *pool);
  * Returns: number of pages dropped, or -EINVAL when there is no such pool.
  */
 int64_t tmem_store_pool_destroy(TmemStore *store, uint32_t pool);
+
+/*
+ * Pages that a portion of a flush drops, and up to 63 more: about a
+ * millisecond, or five if the host's caches have none of them.
+ */
+#ifndef TMEM_FLUSH_PORTION
+#define TMEM_FLUSH_PORTION 1024
+#endif
+
+/* How far it is: all zero at its beginning, then the store's to write. */
+typedef struct TmemFlush {
+    uint64_t pages;          /* dropped so far */
+    bool begun;
+    unsigned shard;
+} TmemFlush;
+
+/**
+ * tmem_store_pool_destroy_some: drop a portion of a pool
+ *
+ * In between, a part of the pool is as if it had been destroyed, the rest as if
+ * not. Puts to the rest are dropped, too. Who does not go on calls
+ * tmem_store_pool_keep().
+ *
+ * Returns: 0 when it is done, -EINPROGRESS when there is more, or -EINVAL when
+ * there was no such pool to begin with.
+ */
+int tmem_store_pool_destroy_some(TmemStore *store, uint32_t pool,
+                                 TmemFlush *flush);
+
+/**
+ * tmem_store_pool_keep: after portions of it were dropped, the pool is to stay
+ *
+ * With the pages that it still has. A migration sends all pages anew. Nothing
+ * happens if there is no such pool.
+ */
+void tmem_store_pool_keep(TmemStore *store, uint32_t pool);
 
 /**
  * tmem_store_pool_exists: whether @pool is the id of a pool now
@@ -217,8 +312,13 @@ int tmem_store_put_reserved(TmemStore *store, uint32_t pool, uint64_t object,
  * tmem_store_get: copy a page out; it stays in the store
  * @page: %TMEM_PAGE_SIZE bytes, written only when 0 or -EIO is returned
  *
+ * Waits for the device that the store spills to when the page is there:
+ * tmem_store_get_async() does not.
+ *
  * Returns: 0; -ENOENT when the key is absent; -EIO when what is stored does
- * not decompress to a page (memory corruption); -EINVAL for no such pool.
+ * not decompress to a page (memory corruption), is not what was stored (if
+ * there are checksums) or cannot be had from the device; -EINVAL for no such
+ * pool.
  */
 int tmem_store_get(TmemStore *store, uint32_t pool, uint64_t object,
                    uint64_t index, void *page);
@@ -235,9 +335,29 @@ int64_t tmem_store_flush(TmemStore *store, uint32_t pool, uint64_t object,
                          uint64_t first, uint64_t last);
 
 /**
+ * tmem_store_flush_some: drop a portion of these pages
+ * @max: of them to drop now, at least one, or up to 63 more
+ *
+ * What is put meanwhile may be dropped or not. When it is done, @flush can be
+ * used for other ranges, and goes on counting.
+ *
+ * Returns: 0 when it is done, -EINPROGRESS when there may be more, or -EINVAL
+ * as tmem_store_flush().
+ */
+int tmem_store_flush_some(TmemStore *store, uint32_t pool, uint64_t object,
+                          uint64_t first, uint64_t last, unsigned max,
+                          TmemFlush *flush);
+
+/**
  * tmem_store_reset: drop all pools, and give all memory back to the host
  */
 void tmem_store_reset(TmemStore *store);
+
+/**
+ * tmem_store_bounce: a page of memory of the calling thread, for what does not
+ * lie in one piece; in no core dump. Puts and gets of pages do not use it.
+ */
+void *tmem_store_bounce(void);
 
 /* A page that tmem_store_walk() has found. */
 typedef struct TmemWalkPage {
@@ -259,7 +379,8 @@ typedef struct TmemWalk {
  * tmem_store_walk: find the next page, while others put, get and flush
  *
  * A page that is there from the beginning of the walk to its end is found
- * once. A page that came or went meanwhile may be found or not. No order.
+ * once. A page that came or went meanwhile may be found or not. No order. Waits
+ * for the device that the store spills to, as tmem_store_get() does.
  *
  * Returns: 1 when @page was filled in; 0 at the end; -EIO as tmem_store_get().
  */
@@ -281,6 +402,18 @@ bool tmem_store_maintain(TmemStore *store, int64_t usec);
  * tmem_store_over_limit: whether the store takes more than it may now
  */
 bool tmem_store_over_limit(TmemStore *store);
+
+/**
+ * tmem_measure_name: of a measure, as documentation and monitors have it
+ */
+const char *tmem_measure_name(TmemMeasure measure);
+
+/**
+ * tmem_store_ask: the guest is being asked to hold less, or not any more
+ *
+ * What it flushes meanwhile counts as given back by that.
+ */
+void tmem_store_ask(TmemStore *store, bool asking);
 
 /**
  * tmem_store_get_stats: sizes and counters

@@ -8,6 +8,7 @@
 
 #include "hw/virtio/virtio.h"
 #include "hw/virtio/tmem-store.h"
+#include "hw/virtio/tmem-store-spill.h"
 #include "hw/virtio/tmem-store-worker.h"
 #include "qapi/qapi-types-tmem.h"
 #include "qapi/qapi-types-virtio.h"
@@ -25,11 +26,20 @@ OBJECT_DECLARE_SIMPLE_TYPE(VirtIOTMEM, VIRTIO_TMEM)
 #define VIRTIO_TMEM_COMPRESSION_PROP "compression"
 #define VIRTIO_TMEM_LEVEL_PROP "compression-level"
 #define VIRTIO_TMEM_PRESSURE_PROP "pressure"
+#define VIRTIO_TMEM_SPILL_PROP "spill"
 
 /* Value of num-queues that stands for "one for each vCPU" */
 #define VIRTIO_TMEM_AUTO_NUM_QUEUES UINT32_MAX
 
-typedef struct VirtIOTMEMTask VirtIOTMEMTask;
+/* A request from virtqueue_pop() to virtqueue_push() */
+typedef struct VirtIOTMEMTask {
+    VirtQueueElement *elem;
+    size_t used_len;
+} VirtIOTMEMTask;
+
+typedef struct VirtIOTMEMReq VirtIOTMEMReq;
+typedef struct VirtIOTMEMSpill VirtIOTMEMSpill;
+typedef struct VirtIOTMEMMigration VirtIOTMEMMigration;
 
 typedef struct VirtIOTMEMQueue {
     VirtIOTMEM *tmem;
@@ -43,12 +53,23 @@ typedef struct VirtIOTMEMQueue {
     QEMUBH *bh;
     /* A vCPU is going to look at the ring */
     bool work_queued;
-    /* The request that is being served, but in IOThreads */
+    /* The request that is being served; in IOThreads, only one that waits */
     VirtIOTMEMTask *task;
+    /* For a page that was spilled: no other request is begun meanwhile */
+    VirtIOTMEMReq *parked;
+    VirtIOTMEMTask parked_task;
+    TmemFetch fetch;
+    /* Goes on with it in the thread that began it: bh, or iothread_bh */
+    QEMUBH *resume_bh;
+    QEMUBH *iothread_bh;
+    /* The context's thread looks after the ring; written when it does not */
+    bool attached;
     /* Held while a request is served: virtio-tmem-queue.c */
     QemuMutex lock;
     /* Puts that the guest may still make without being refused; the lock's */
     uint32_t reservations;
+    /* What was done since it was last looked whether others want a turn */
+    uint64_t spent;
 } VirtIOTMEMQueue;
 
 /* All fields but counters are protected by the BQL; the store locks itself. */
@@ -65,6 +86,8 @@ struct VirtIOTMEM {
     uint64_t pool_quota;
     bool lock_memory;
     bool hugepages;
+    bool checksum;
+    BlockBackend *spill_blk;
     IOThread *iothread;
     IOThreadVirtQueueMappingList *iothread_vq_mapping_list;
     uint64_t host_features;
@@ -74,13 +97,19 @@ struct VirtIOTMEM {
     bool ioeventfd_started;
     TmemStore *store;
     TmemWorker *worker;
+    /* NULL: no node to spill to */
+    VirtIOTMEMSpill *spill;
     /* Tells guest and monitors of a new limit, for the worker's thread */
     QEMUBH *limit_bh;
+    /* Tells monitors of a lost page, for any thread */
+    QEMUBH *lost_bh;
     /* Lowers or lifts target_pages, at most once in a while */
     QEMUTimer *target_timer;
     uint64_t target_pages;
     /* Fixed between two resets, whatever max-size is set to meanwhile */
     uint64_t max_pages;
+    /* Of virtio-tmem-migration.c, for its handlers */
+    VirtIOTMEMMigration *migration;
 
     /* counters, since the device was created */
     Stat64 requests;

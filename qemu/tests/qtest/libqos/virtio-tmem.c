@@ -755,6 +755,8 @@ static void virtio_tmem_register_nodes(void)
     qos_node_produces("virtio-tmem-pci", "virtio-tmem");
     qos_node_produces("virtio-tmem-pci", "virtio-tmem-cost");
     qos_node_produces("virtio-tmem-pci", "virtio-tmem-limit");
+    qos_node_produces("virtio-tmem-pci", "virtio-tmem-migration");
+    qos_node_produces("virtio-tmem-pci", "virtio-tmem-spill");
 }
 
 libqos_init(virtio_tmem_register_nodes);

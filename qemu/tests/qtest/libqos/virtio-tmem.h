@@ -32,8 +32,9 @@
 #define QTMEM_AREA_SIZE  (256 * 1024)
 
 /*
- * The nodes "virtio-tmem", "virtio-tmem-cost" and "virtio-tmem-limit": the same
- * device, but qgraph has room for some 40 tests of a node only.
+ * The nodes "virtio-tmem", "virtio-tmem-cost", "virtio-tmem-limit",
+ * "virtio-tmem-migration" and "virtio-tmem-spill": the same device, but qgraph
+ * has room for some 40 tests of a node only.
  */
 typedef struct QVirtioTMEM {
     QVirtioDevice *vdev;
