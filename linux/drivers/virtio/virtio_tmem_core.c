@@ -17,6 +17,7 @@
 #include <linux/virtio_ring.h>
 
 #include "virtio_tmem_int.h"
+#include "virtio_tmem_writeback.h"
 
 static const char * const virtio_tmem_stat_names[VT_NR_STATS] = {
 	[VT_STAT_PUTS]			= "puts",
@@ -27,6 +28,7 @@ static const char * const virtio_tmem_stat_names[VT_NR_STATS] = {
 	[VT_STAT_STAGED_FREES]		= "staged_frees",
 	[VT_STAT_GETS]			= "gets",
 	[VT_STAT_GETS_FAILED]		= "gets_failed",
+	[VT_STAT_GETS_WRONG]		= "gets_wrong",
 	[VT_STAT_AHEAD]			= "ahead",
 	[VT_STAT_AHEAD_HITS]		= "ahead_hits",
 	[VT_STAT_AHEAD_WASTED]		= "ahead_wasted",
@@ -39,6 +41,10 @@ static const char * const virtio_tmem_stat_names[VT_NR_STATS] = {
 	[VT_STAT_SAME_FILLED_LOADS]	= "same_filled_loads",
 	[VT_STAT_SAME_FILLED_FREES]	= "same_filled_frees",
 	[VT_STAT_HUGE_REFUSED]		= "huge_refused",
+	[VT_STAT_BACKING_WRITES]	= "backing_writes",
+	[VT_STAT_BACKING_READS]		= "backing_reads",
+	[VT_STAT_WRITTEN_BACK]		= "written_back",
+	[VT_STAT_PULLED_IN]		= "pulled_in",
 };
 
 void virtio_tmem_count_many(struct virtio_tmem *vt, enum virtio_tmem_stat stat,
@@ -57,6 +63,16 @@ const char *virtio_tmem_name(const struct virtio_tmem *vt)
 	return vt->name;
 }
 
+u64 virtio_tmem_max_pages(const struct virtio_tmem *vt)
+{
+	return vt->max_pages;
+}
+
+struct virtio_tmem_target *virtio_tmem_target(struct virtio_tmem *vt)
+{
+	return &vt->target;
+}
+
 /* Flush what is pending in the clusters of @pool that belong to @q */
 static void virtio_tmem_flush_pool(struct virtio_tmem_queue *q,
 				   struct virtio_tmem_pool *pool)
@@ -67,7 +83,9 @@ static void virtio_tmem_flush_pool(struct virtio_tmem_queue *q,
 
 	do {
 		mutex_lock(&q->lock);
-		nr = virtio_tmem_collect(q, pool, &cluster);
+		/* The flush that is posted has the message, if there is one */
+		nr = virtio_tmem_settle(vt, q) ? 0 :
+		     virtio_tmem_collect(q, pool, &cluster);
 		if (nr && !virtio_tmem_add_flush(vt, q, pool, nr) &&
 		    !virtio_tmem_run(vt, q))
 			virtio_tmem_finish_flush(vt, q);
@@ -122,6 +140,7 @@ static void virtio_tmem_pool_free(struct virtio_tmem_pool *pool)
 	kvfree(pool->flush_pages);
 	kvfree(pool->flush_clusters);
 	kvfree(pool->local);
+	kvfree(pool->sums);
 	virtio_tmem_unref(pool->vt);
 	kfree(pool);
 }
@@ -171,6 +190,13 @@ static int virtio_tmem_pool_add(struct virtio_tmem *vt,
 	return err;
 }
 
+/* Who asks for the pool says what is missing when there is no memory */
+static unsigned long *virtio_tmem_bits(unsigned long nr)
+{
+	return kvcalloc(BITS_TO_LONGS(nr), sizeof(long),
+			GFP_KERNEL | __GFP_NOWARN);
+}
+
 struct virtio_tmem_pool *virtio_tmem_pool_create(struct virtio_tmem *vt,
 						 unsigned long nr_pages)
 {
@@ -184,14 +210,12 @@ struct virtio_tmem_pool *virtio_tmem_pool_create(struct virtio_tmem *vt,
 	virtio_tmem_ref(vt);
 	pool->vt = vt;
 	pool->nr_pages = nr_pages;
-	pool->held = kvcalloc(BITS_TO_LONGS(nr_pages), sizeof(long), GFP_KERNEL);
-	pool->flush_pages = kvcalloc(BITS_TO_LONGS(nr_pages), sizeof(long),
-				     GFP_KERNEL);
-	pool->flush_clusters = kvcalloc(BITS_TO_LONGS(virtio_tmem_nr_clusters(pool)),
-					sizeof(long), GFP_KERNEL);
-	pool->local = kvcalloc(BITS_TO_LONGS(nr_pages), sizeof(long), GFP_KERNEL);
+	pool->held = virtio_tmem_bits(nr_pages);
+	pool->flush_pages = virtio_tmem_bits(nr_pages);
+	pool->flush_clusters = virtio_tmem_bits(virtio_tmem_nr_clusters(pool));
+	pool->local = virtio_tmem_bits(nr_pages);
 	if (!pool->held || !pool->flush_pages || !pool->flush_clusters ||
-	    !pool->local)
+	    !pool->local || virtio_tmem_sums_alloc(pool))
 		goto fail;
 
 	err = virtio_tmem_pool_request(vt, VIRTIO_TMEM_REQ_POOL_CREATE, NULL,
@@ -266,21 +290,47 @@ static bool virtio_tmem_in_use(struct virtio_tmem *vt)
 	return in_use;
 }
 
+/* Let a front end do what the target asks for, if it does */
+static void virtio_tmem_write_back(struct virtio_tmem *vt)
+{
+	virtio_tmem_frontswap_write_back(vt);
+	mutex_lock(&vt->disk_lock);
+	virtio_tmem_swapdev_write_back(vt->disk);
+	mutex_unlock(&vt->disk_lock);
+}
+
 /*
- * An image of the guest's memory is of no use without the pages that the host
- * holds, and those are gone when the device is reset. Refused before the guest
- * starts to swap out in order to make room for the image.
+ * Resuming resets the device, and with it go the pages that the host holds; an
+ * image of the guest's memory is of no use without them. So both are refused while
+ * a swap area is on, and here, not only in freeze(): before the guest swaps out to
+ * make room for the image, and before the first device is suspended. When freeze()
+ * refuses, some devices have been, and Linux 6.12.107 may hang when it resumes them:
+ * two that wait for the same parent, which has not been, and whose completion is good
+ * for one (device_pm_sleep_init(), "PM: sleep: Use complete() ...", since reverted).
  */
 static int virtio_tmem_pm_notify(struct notifier_block *nb, unsigned long event,
 				 void *unused)
 {
 	struct virtio_tmem *vt = container_of(nb, struct virtio_tmem, pm_nb);
 
-	if (event != PM_HIBERNATION_PREPARE || !virtio_tmem_in_use(vt))
-		return NOTIFY_DONE;
-	pr_err("virtio_tmem %s: hibernation refused: swap areas have pages on the host; swapoff first\n",
-	       vt->name);
-	return notifier_from_errno(-EBUSY);
+	if ((event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE) &&
+	    virtio_tmem_in_use(vt)) {
+		pr_err("virtio_tmem %s: %s refused: swap areas have pages on the host; swapoff first\n",
+		       vt->name,
+		       event == PM_SUSPEND_PREPARE ? "suspend" : "hibernation");
+		/* Who refuses gets no PM_POST_SUSPEND: nothing may have changed */
+		return notifier_from_errno(-EBUSY);
+	}
+	/*
+	 * Disks do not answer while the guest is suspended. There is nothing to
+	 * write back but for a swapon between here and the freezing of the tasks,
+	 * after which freeze() refuses.
+	 */
+	if (event == PM_SUSPEND_PREPARE || event == PM_POST_SUSPEND) {
+		WRITE_ONCE(vt->target.paused, event == PM_SUSPEND_PREPARE);
+		virtio_tmem_write_back(vt);
+	}
+	return NOTIFY_DONE;
 }
 
 static int virtio_tmem_find_vqs(struct virtio_tmem *vt)
@@ -321,6 +371,7 @@ static void virtio_tmem_stop(struct virtio_tmem *vt)
 	unsigned int i, id;
 
 	cancel_work_sync(&vt->config_work);
+	cancel_work_sync(&vt->target_work);
 
 	for (i = 0; i < vt->nr_queues; i++) {
 		mutex_lock(&vt->queues[i].lock);
@@ -337,8 +388,9 @@ static void virtio_tmem_stop(struct virtio_tmem *vt)
 	for (i = 0; i < vt->nr_queues; i++) {
 		struct virtio_tmem_msg *msg = &vt->queues[i].msgs[VT_MSG_PAGES];
 
-		if (msg->page)
+		if (msg->page_kept)
 			put_page(msg->page);
+		msg->page_kept = false;
 		msg->page = NULL;
 		for (id = 0; id < VT_NR_MSGS; id++)
 			vt->queues[i].msgs[id].pending = false;
@@ -389,14 +441,28 @@ static void virtio_tmem_config_work(struct work_struct *work)
 					      config_work);
 	struct virtio_device *vdev = vt->vdev;
 
-	/* First: who waits for an answer of it has the lock of a queue */
+	/* Who waits for an answer of it has the lock of a queue */
 	if (vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_NEEDS_RESET) {
 		dev_err(&vdev->dev, "the device has failed and needs a reset: giving it up\n");
 		virtio_break_device(vdev);
 		return;
 	}
 	if (virtio_has_feature(vdev, VIRTIO_TMEM_F_TARGET))
-		virtio_tmem_give_all_back(vt);
+		queue_work(vt->wq, &vt->target_work);
+}
+
+/* Apart from the above, as it waits for the device */
+static void virtio_tmem_target_work(struct work_struct *work)
+{
+	struct virtio_tmem *vt = container_of(work, struct virtio_tmem,
+					      target_work);
+	u64 pages;
+
+	virtio_cread_le(vt->vdev, struct virtio_tmem_config, target_pages,
+			&pages);
+	WRITE_ONCE(vt->target.pages, min_t(u64, pages, LONG_MAX));
+	virtio_tmem_give_all_back(vt);
+	virtio_tmem_write_back(vt);
 }
 
 static int virtio_tmem_alloc_queue(struct virtio_tmem *vt,
@@ -435,11 +501,14 @@ static struct virtio_tmem *virtio_tmem_alloc(struct virtio_device *vdev,
 	INIT_DELAYED_WORK(&vt->flush_work, virtio_tmem_flush_work);
 	INIT_DELAYED_WORK(&vt->idle_work, virtio_tmem_idle_work);
 	INIT_WORK(&vt->config_work, virtio_tmem_config_work);
+	INIT_WORK(&vt->target_work, virtio_tmem_target_work);
+	mutex_init(&vt->disk_lock);
+	vt->target.pages = LONG_MAX;
 	for (i = 0; i < nr_queues; i++)
 		mutex_init(&vt->queues[i].lock);
 
 	/* Flushes free host memory: not to be held up by a lack of guest memory */
-	vt->wq = alloc_workqueue("virtio_tmem", WQ_MEM_RECLAIM, 0);
+	vt->wq = alloc_workqueue("virtio_tmem", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!vt->wq)
 		goto fail;
 	for (i = 0; i < nr_queues; i++)
@@ -473,6 +542,19 @@ static int virtio_tmem_read_config(struct virtio_device *vdev)
 	return min(num_queues, nr_cpu_ids);
 }
 
+/* Where the kernel has frontswap, that is used for the first device */
+static void virtio_tmem_attach(struct virtio_tmem *vt)
+{
+	struct virtio_tmem_disk *disk;
+
+	if (virtio_tmem_frontswap_attach(vt))
+		return;
+	disk = virtio_tmem_swapdev_attach(vt);
+	mutex_lock(&vt->disk_lock);
+	vt->disk = disk;
+	mutex_unlock(&vt->disk_lock);
+}
+
 static int virtio_tmem_probe(struct virtio_device *vdev)
 {
 	struct virtio_tmem *vt;
@@ -484,6 +566,8 @@ static int virtio_tmem_probe(struct virtio_device *vdev)
 	vt = virtio_tmem_alloc(vdev, nr_queues);
 	if (!vt)
 		return -ENOMEM;
+	virtio_cread_le(vdev, struct virtio_tmem_config, max_pages,
+			&vt->max_pages);
 	err = virtio_tmem_find_vqs(vt);
 	if (err)
 		goto fail_free;
@@ -495,7 +579,7 @@ static int virtio_tmem_probe(struct virtio_device *vdev)
 	vdev->priv = vt;
 	virtio_tmem_debugfs_init(vt);
 	virtio_device_ready(vdev);
-	virtio_tmem_frontswap_attach(vt);
+	virtio_tmem_attach(vt);
 	return 0;
 
 fail_vqs:
@@ -508,8 +592,14 @@ fail_free:
 static void virtio_tmem_remove(struct virtio_device *vdev)
 {
 	struct virtio_tmem *vt = vdev->priv;
+	struct virtio_tmem_disk *disk;
 
 	virtio_tmem_frontswap_detach(vt);
+	mutex_lock(&vt->disk_lock);
+	disk = vt->disk;
+	vt->disk = NULL;
+	mutex_unlock(&vt->disk_lock);
+	virtio_tmem_swapdev_detach(disk);
 	unregister_pm_notifier(&vt->pm_nb);
 	debugfs_remove_recursive(vt->debugfs);
 
@@ -545,7 +635,7 @@ static int virtio_tmem_freeze(struct virtio_device *vdev)
 	struct virtio_tmem *vt = vdev->priv;
 
 	if (virtio_tmem_in_use(vt)) {
-		/* Resuming resets the device, and with it go the pages */
+		/* A swapon since virtio_tmem_pm_notify() */
 		dev_err(&vdev->dev, "suspend refused: swap areas have pages on the host; swapoff first\n");
 		return -EPERM;
 	}
@@ -562,6 +652,7 @@ static int virtio_tmem_restore(struct virtio_device *vdev)
 	/* There are no pools: nothing is lost */
 	for (i = 0; i < vt->nr_queues; i++)
 		virtio_tmem_reset_slots(&vt->queues[i]);
+	vt->target.pages = LONG_MAX;
 	err = virtio_tmem_find_vqs(vt);
 	if (!err)
 		virtio_device_ready(vdev);
@@ -604,10 +695,16 @@ static int __init virtio_tmem_init(void)
 {
 	int err;
 
-	virtio_tmem_debugfs_root = debugfs_create_dir("virtio_tmem", NULL);
-	err = register_virtio_driver(&virtio_tmem_driver);
+	err = virtio_tmem_wb_module_init();
 	if (err)
+		return err;
+	virtio_tmem_debugfs_root = debugfs_create_dir("virtio_tmem", NULL);
+	virtio_tmem_delay_debugfs(virtio_tmem_debugfs_root);
+	err = register_virtio_driver(&virtio_tmem_driver);
+	if (err) {
 		debugfs_remove_recursive(virtio_tmem_debugfs_root);
+		virtio_tmem_wb_module_exit();
+	}
 	return err;
 }
 module_init(virtio_tmem_init);
@@ -616,6 +713,7 @@ static void __exit virtio_tmem_exit(void)
 {
 	unregister_virtio_driver(&virtio_tmem_driver);
 	debugfs_remove_recursive(virtio_tmem_debugfs_root);
+	virtio_tmem_wb_module_exit();
 }
 module_exit(virtio_tmem_exit);
 

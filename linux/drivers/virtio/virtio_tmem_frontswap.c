@@ -6,20 +6,20 @@
  * is taken here is not written. The rules:
  *
  * - A page of one repeated word is kept in the guest, as that word. A slot's
- *   page is in exactly one place: here, on the host, or on the swap disk; or,
- *   with exclusive=1, in the swap cache only, dirty.
+ *   page is in exactly one place: here, on the host, or on the swap disk, where
+ *   the core has put it, or we have (virtio_tmem_swapcore.c); or in the swap cache
+ *   only, dirty, with exclusive=1 or selfshrink.
  * - What is taken must be given back: there is an older page on the disk. So a
  *   load that fails says -EIO, on which swap_readpage() fails the read instead
- *   of falling back to the disk (linux/patches).
+ *   of falling back to the disk (linux/patches). Where it cannot be told that,
+ *   the load does not return: see tmem_wait_for_lost().
  * - store() and load() run with the folio locked and may sleep.
  *   invalidate_page() mostly runs under a spinlock, at times with interrupts off.
  * - frontswap_ops can never be unregistered, so the state of the swap areas
  *   outlives the device.
  */
 
-#include <linux/bitops.h>
 #include <linux/frontswap.h>
-#include <linux/highmem.h>
 #include <linux/jump_label.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
@@ -29,244 +29,253 @@
 #include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/swap_slots.h>
-#include <linux/swapfile.h>
-#include <linux/xarray.h>
 
-#include "virtio_tmem.h"
+#include "virtio_tmem_int.h"
+#include "virtio_tmem_swapcore.h"
+
+/* To frontswap_load(), as anything but 0 and -EIO: the disk has the page */
+#define TMEM_ON_DISK	1
 
 static bool enabled = true;
 module_param_named(frontswap, enabled, bool, 0644);
-MODULE_PARM_DESC(frontswap, "Offer devices that are found to frontswap (default: on)");
+MODULE_PARM_DESC(frontswap, "Offer a device that is found to frontswap; off: make it a swap device (default: on)");
 
 static bool exclusive;
 module_param(exclusive, bool, 0644);
 MODULE_PARM_DESC(exclusive, "Drop a page from the host once it was got: less host memory, but it is put again when the guest needs the room (default: off)");
 
-struct tmem_area {
-	struct virtio_tmem_pool *pool;
-	/* Bit n: the page of slot n is on the host */
-	unsigned long *on_host;
-	/* The words of same-filled pages, as value entries, by slot */
-	struct xarray same_filled;
-};
-
 /*
  * By swap type. An area is set in init() and cleared in invalidate_area(),
- * between which the swap core makes all other calls for it: no lock is needed.
+ * between which the swap core makes all other calls for it: they need no lock.
+ * Others hold frontswap_lock, which is held when it is cleared.
  */
-static struct tmem_area *areas[MAX_SWAPFILES];
+static struct virtio_tmem_swap_area *areas[MAX_SWAPFILES];
 
-/* Protects the two below. Taken with swapon_mutex held. */
+/* Protects frontswap_vt as well. Taken with swapon_mutex held. */
 static DEFINE_MUTEX(frontswap_lock);
 static struct virtio_tmem *frontswap_vt;
+/* Written by who has just become frontswap_vt */
 static bool registered;
 
-/*
- * Whether @page repeats one word that fits into a value entry. Words with the
- * top bit set do not: such pages go to the host, which knows the same trick.
- */
-static bool tmem_page_same_filled(struct page *page, unsigned long *word)
+void virtio_tmem_swap_area_drop(struct virtio_tmem_swap_area *sa,
+				unsigned long slot)
 {
-	const unsigned long *p = kmap_local_page(page);
-	unsigned int i, last = PAGE_SIZE / sizeof(*p) - 1;
-	bool same = p[0] <= LONG_MAX && p[0] == p[last];
-
-	for (i = 1; same && i < last; i++)
-		same = p[i] == p[0];
-	*word = p[0];
-	kunmap_local(p);
-	return same;
-}
-
-static void tmem_page_fill(struct page *page, unsigned long word)
-{
-	unsigned long *p = kmap_local_page(page);
-
-	memset_l(p, word, PAGE_SIZE / sizeof(word));
-	kunmap_local(p);
-}
-
-/* Forget what the slot has, if anything. Atomic context. */
-static void tmem_area_drop(struct tmem_area *area, pgoff_t offset)
-{
-	if (test_and_clear_bit(offset, area->on_host)) {
-		virtio_tmem_flush(area->pool, offset);
-	} else if (xa_load(&area->same_filled, offset)) {
-		xa_erase(&area->same_filled, offset);
-		virtio_tmem_count(virtio_tmem_pool_device(area->pool),
-				  VT_STAT_SAME_FILLED_FREES);
-	}
-}
-
-/*
- * Keep the word of a same-filled page. May be called in reclaim, where
- * PF_MEMALLOC would let the node that this may need come out of the reserves:
- * without the flag it just fails when memory is that low. GFP_NOWAIT never
- * recurses into reclaim.
- */
-static bool tmem_area_keep(struct tmem_area *area, pgoff_t offset,
-			   unsigned long word)
-{
-	unsigned int flags = current->flags;
-	void *old;
-
-	current->flags &= ~PF_MEMALLOC;
-	old = xa_store(&area->same_filled, offset, xa_mk_value(word),
-		       GFP_NOWAIT | __GFP_NOWARN);
-	current_restore_flags(flags, PF_MEMALLOC);
-	return !xa_err(old);
+	if (sa->wb.on_disk)
+		virtio_tmem_wb_drop(&sa->wb, slot);
+	else
+		virtio_tmem_area_drop(sa->area, slot);
 }
 
 static int tmem_frontswap_store(unsigned int type, pgoff_t offset,
 				struct page *page)
 {
-	struct tmem_area *area = areas[type];
-	struct virtio_tmem *vt;
-	unsigned long word;
+	struct virtio_tmem_swap_area *sa = areas[type];
 	int err;
 
 	/* Turned on before the device was there, or no pool could be had */
-	if (!area)
+	if (!sa)
 		return -ENODEV;
-	vt = virtio_tmem_pool_device(area->pool);
+	if (offset >= sa->area->nr_slots)
+		return -ENOSPC;
 
 	/*
 	 * frontswap would mark the first slot only, and loads of the others
 	 * would read the disk.
 	 */
 	if (PageTransHuge(page)) {
-		virtio_tmem_count(vt, VT_STAT_HUGE_REFUSED);
-		return -EINVAL;
+		virtio_tmem_count(virtio_tmem_pool_device(sa->area->pool),
+				  VT_STAT_HUGE_REFUSED);
+		err = -EINVAL;
+	} else {
+		virtio_tmem_swap_area_drop(sa, offset);
+		err = virtio_tmem_area_store(sa->area, offset, page);
 	}
-
-	tmem_area_drop(area, offset);
-	if (tmem_page_same_filled(page, &word) &&
-	    tmem_area_keep(area, offset, word)) {
-		virtio_tmem_count(vt, VT_STAT_SAME_FILLED_STORES);
-		return 0;
+	if (!sa->wb.on_disk)
+		return err;
+	if (err) {
+		virtio_tmem_delay(VT_DELAY_STORE_REFUSED);
+		/* The core writes to the disk now: not before we have */
+		virtio_tmem_wb_wait(&sa->wb, offset, thp_nr_pages(page));
+	} else {
+		virtio_tmem_wb_touch(&sa->wb, offset);
 	}
-
-	err = virtio_tmem_put(area->pool, offset, page);
-	if (!err)
-		set_bit(offset, area->on_host);
 	return err;
 }
 
 /*
- * A reboot may reset the device while tasks still run. They better wait: an
- * error would kill them (init among them) and turn the reboot into a panic. Not
- * for ever, though: the reboot may need a lock that such a task holds.
+ * Dirty, the page is put again and not just dropped. That is for pages in the
+ * swap cache only; others (those of synchronous swap devices) can be dropped before
+ * anybody has seen them, and are then read from the slot once more.
  */
-static void tmem_wait_for_reboot(void)
+bool virtio_tmem_give_up(struct virtio_tmem_swap_area *sa, unsigned long slot,
+			 struct page *page)
 {
-	int seconds;
+	if (!PageSwapCache(page) || !test_bit(slot, sa->area->on_host))
+		return false;
+	SetPageDirty(page);
+	/* If it has gone to the disk just now, that is dropped as well */
+	virtio_tmem_swap_area_drop(sa, slot);
+	return true;
+}
 
-	for (seconds = 0; system_state > SYSTEM_RUNNING && seconds < 60; seconds++)
-		schedule_timeout_uninterruptible(HZ);
+#ifndef VT_HAVE_FRONTSWAP_LOAD_ERROR
+/*
+ * Whatever is returned here but success, the kernel reads the old page from the
+ * disk; on success it lets all who share the page see it. There is no way to
+ * fail: hardware-poisoned pages are refused only to those who find them in the
+ * swap cache, not to who reads them (do_swap_page()). So who needs the page
+ * waits, and gets it should the device ever have it again.
+ */
+static int tmem_wait_for_lost(struct virtio_tmem_area *area, pgoff_t offset,
+			      struct page *page, int err)
+{
+	do {
+		pr_err_ratelimited("virtio_tmem %s: who needs the page in slot %lu of %s waits for ever: this kernel knows no failed reads\n",
+				   virtio_tmem_name(virtio_tmem_pool_device(area->pool)),
+				   offset, area->name);
+		schedule_timeout_uninterruptible(10 * HZ);
+		err = virtio_tmem_area_try_load(area, offset, page);
+	} while (err);
+	return 0;
+}
+
+#else
+static int tmem_wait_for_lost(struct virtio_tmem_area *area, pgoff_t offset,
+			      struct page *page, int err)
+{
+	return virtio_tmem_area_lost(area, offset, err);
+}
+#endif
+
+/*
+ * Return: as virtio_tmem_area_try_load(), or TMEM_ON_DISK. What is to be done
+ * about a page that is lost may take long, and is not for under the lock.
+ */
+static int tmem_load(struct virtio_tmem_swap_area *sa, pgoff_t offset,
+		     struct page *page)
+{
+	int err;
+
+	if (!sa->wb.on_disk)
+		return virtio_tmem_area_try_load(sa->area, offset, page);
+	down_read(&sa->wb.move_lock);
+	if (test_bit(offset, sa->wb.on_disk)) {
+		virtio_tmem_count(virtio_tmem_pool_device(sa->area->pool),
+				  VT_STAT_BACKING_READS);
+		err = TMEM_ON_DISK;
+	} else {
+		virtio_tmem_delay(VT_DELAY_LOAD);
+		err = virtio_tmem_area_try_load(sa->area, offset, page);
+	}
+	up_read(&sa->wb.move_lock);
+	return err;
 }
 
 /*
- * The guest has the only copy of the page from now on: dirty, it is put again
- * and not just dropped. That is for pages in the swap cache only; others (those
- * of synchronous swap devices) can be dropped before anybody has seen them, and
- * are then read from the slot once more.
+ * Return: 0 or -EIO, and what swap_readpage() takes for "not here" only where
+ * another backend may have the page, or the disk has it
  */
-static void tmem_area_give_up(struct tmem_area *area, pgoff_t offset,
-			      struct page *page)
-{
-	if (!PageSwapCache(page) || !test_and_clear_bit(offset, area->on_host))
-		return;
-	SetPageDirty(page);
-	virtio_tmem_flush(area->pool, offset);
-}
-
-/* Return: 0 or -EIO, never what swap_readpage() takes for "not here" */
 static int tmem_frontswap_load(unsigned int type, pgoff_t offset,
 			       struct page *page)
 {
-	struct tmem_area *area = areas[type];
-	struct virtio_tmem *vt;
-	void *entry;
+	struct virtio_tmem_swap_area *sa = areas[type];
 	int err;
 
-	if (WARN_ON_ONCE(!area))
+	if (vt_frontswap_is_shared() && (!sa || offset >= sa->area->nr_slots))
+		return -ENODATA;
+	if (WARN_ON_ONCE(!sa))
 		return -EIO;
-	vt = virtio_tmem_pool_device(area->pool);
-
-	entry = xa_load(&area->same_filled, offset);
-	if (entry) {
-		tmem_page_fill(page, xa_to_value(entry));
-		virtio_tmem_count(vt, VT_STAT_SAME_FILLED_LOADS);
-		return 0;
-	}
-
-	err = virtio_tmem_get(area->pool, offset, page);
-	if (!err) {
-		if (READ_ONCE(exclusive))
-			tmem_area_give_up(area, offset, page);
-		return 0;
-	}
-	tmem_wait_for_reboot();
-	pr_err_ratelimited("virtio_tmem %s: page at offset %lu of swap area %u is lost (error %d): who needs it gets SIGBUS\n",
-			   virtio_tmem_name(vt), offset, type, err);
-	return -EIO;
+	err = tmem_load(sa, offset, page);
+	if (err == TMEM_ON_DISK ||
+	    (err == -ENODATA && vt_frontswap_is_shared()))
+		return err;
+	/* It was stored once, so there must be one */
+	if (WARN_ON_ONCE(err == -ENODATA))
+		return -EIO;
+	if (err)
+		err = tmem_wait_for_lost(sa->area, offset, page, err);
+	if (!err && READ_ONCE(exclusive))
+		virtio_tmem_give_up(sa, offset, page);
+	return err;
 }
 
 static void tmem_frontswap_invalidate_page(unsigned int type, pgoff_t offset)
 {
-	struct tmem_area *area = areas[type];
+	struct virtio_tmem_swap_area *sa = areas[type];
 
-	if (area)
-		tmem_area_drop(area, offset);
+	if (sa && offset < sa->area->nr_slots)
+		virtio_tmem_swap_area_drop(sa, offset);
 }
 
-static void tmem_area_free(struct tmem_area *area)
+static void tmem_free_swap_area(struct virtio_tmem_swap_area *sa)
 {
-	virtio_tmem_pool_destroy(area->pool);
-	xa_destroy(&area->same_filled);
-	kvfree(area->on_host);
-	kfree(area);
+	virtio_tmem_swapcore_exit(sa);
+	virtio_tmem_area_destroy(sa->area);
+	kfree(sa);
 }
 
 static void tmem_frontswap_invalidate_area(unsigned int type)
 {
-	struct tmem_area *area = areas[type];
+	struct virtio_tmem_swap_area *sa;
 
-	if (!area)
-		return;
-	areas[type] = NULL;
-	tmem_area_free(area);
+	mutex_lock(&frontswap_lock);
+	sa = xchg(&areas[type], NULL);
+	mutex_unlock(&frontswap_lock);
+	if (sa)
+		tmem_free_swap_area(sa);
 }
 
-static struct tmem_area *tmem_area_alloc(struct virtio_tmem *vt,
-					 unsigned long nr_slots)
+/* How many slots of a swap area are looked after; the others go to its disk. */
+static unsigned long tmem_area_slots(struct virtio_tmem *vt, unsigned int type)
 {
-	struct virtio_tmem_pool *pool;
-	struct tmem_area *area;
-
-	area = kzalloc(sizeof(*area), GFP_KERNEL);
-	if (!area)
-		return ERR_PTR(-ENOMEM);
-	xa_init(&area->same_filled);
-	area->on_host = kvcalloc(BITS_TO_LONGS(nr_slots), sizeof(long),
-				 GFP_KERNEL);
-	if (!area->on_host) {
-		tmem_area_free(area);
-		return ERR_PTR(-ENOMEM);
-	}
-	pool = virtio_tmem_pool_create(vt, nr_slots);
-	if (IS_ERR(pool)) {
-		tmem_area_free(area);
-		return ERR_CAST(pool);
-	}
-	area->pool = pool;
-	return area;
+#ifdef MODULE
+	/*
+	 * How large the area is, modules are not told. This is what it takes to
+	 * use the store up when pages compress to an eighth, and half of what is
+	 * swapped out is on the disk: 10 bytes for each page of the store. But
+	 * the device is not to be trusted with that: at most 16 slots for each
+	 * page of the guest.
+	 */
+	return min_t(u64, virtio_tmem_max_pages(vt), totalram_pages()) * 16;
+#else
+	return virtio_tmem_swapcore_slots(type);
+#endif
 }
 
+static struct virtio_tmem_swap_area *tmem_make_swap_area(struct virtio_tmem *vt,
+							 unsigned int type,
+							 const char *name)
+{
+	struct virtio_tmem_swap_area *sa;
+	int err;
+
+	sa = kzalloc(sizeof(*sa), GFP_KERNEL);
+	if (!sa)
+		return ERR_PTR(-ENOMEM);
+	sa->type = type;
+	sa->area = virtio_tmem_area_create(vt, tmem_area_slots(vt, type), name);
+	if (IS_ERR(sa->area)) {
+		err = PTR_ERR(sa->area);
+		goto fail;
+	}
+	err = virtio_tmem_swapcore_init(sa);
+	if (!err)
+		return sa;
+	virtio_tmem_area_destroy(sa->area);
+fail:
+	kfree(sa);
+	return ERR_PTR(err);
+}
+
+/*
+ * Some kernels call this at registration too, for areas that are on already, and
+ * may then call it twice for one that is just being turned on.
+ */
 static void tmem_frontswap_init(unsigned int type)
 {
-	struct tmem_area *area = ERR_PTR(-ENODEV);
+	struct virtio_tmem_swap_area *sa;
 	struct virtio_tmem *vt;
+	char name[20];
 
 	mutex_lock(&frontswap_lock);
 	vt = frontswap_vt;
@@ -276,13 +285,14 @@ static void tmem_frontswap_init(unsigned int type)
 	if (!vt)
 		return;
 
-	if (!WARN_ON_ONCE(areas[type]))
-		area = tmem_area_alloc(vt, swap_info[type]->max);
-	if (IS_ERR(area))
-		pr_warn("virtio_tmem %s: no pool for swap area %u (error %ld): it uses its disk only\n",
-			virtio_tmem_name(vt), type, PTR_ERR(area));
-	else
-		areas[type] = area;
+	snprintf(name, sizeof(name), "swap area %u", type);
+	sa = tmem_make_swap_area(vt, type, name);
+	if (IS_ERR(sa)) {
+		pr_warn("virtio_tmem %s: no pool for %s (error %ld): it uses its disk only\n",
+			virtio_tmem_name(vt), name, PTR_ERR(sa));
+	} else if (cmpxchg(&areas[type], NULL, sa)) {
+		tmem_free_swap_area(sa);
+	}
 	virtio_tmem_unref(vt);
 }
 
@@ -294,51 +304,95 @@ static const struct frontswap_ops tmem_frontswap_ops = {
 	.invalidate_area = tmem_frontswap_invalidate_area,
 };
 
-void virtio_tmem_frontswap_attach(struct virtio_tmem *vt)
+/* Only one device at a time gets here: that of frontswap_vt */
+static int tmem_frontswap_register(void)
 {
-	const char *name = virtio_tmem_name(vt);
+	int err;
 
-	if (!enabled) {
-		pr_info("virtio_tmem %s: not used, virtio_tmem.frontswap is off\n",
-			name);
-		return;
-	}
-
-	mutex_lock(&frontswap_lock);
-	if (frontswap_vt) {
-		pr_warn("virtio_tmem %s: not used, frontswap already has %s\n",
-			name, virtio_tmem_name(frontswap_vt));
-		goto unlock;
-	}
-	if (!registered && frontswap_register_ops(&tmem_frontswap_ops)) {
-		pr_err("virtio_tmem %s: not used, frontswap belongs to another backend (zswap, if the kernel has it): the device must be there at boot\n",
-		       name);
-		goto unlock;
-	}
-	registered = true;
-	virtio_tmem_ref(vt);
-	frontswap_vt = vt;
-	static_branch_inc(&swap_base_pages_key);
-	pr_info("virtio_tmem %s: frontswap backend, swapped-out pages go to the host%s\n",
-		name, IS_ENABLED(CONFIG_ZSWAP) ? "; zswap stays off" : "");
-	if (total_swap_pages)
-		pr_warn("virtio_tmem %s: swap areas that are on already use it after swapoff and swapon\n",
-			name);
-unlock:
-	mutex_unlock(&frontswap_lock);
+	/*
+	 * There is no way to unregister: from here on frontswap calls into this
+	 * code at any time. So a module stays, and one that is on its way out
+	 * does not register.
+	 */
+	if (!try_module_get(THIS_MODULE))
+		return -ENODEV;
+	err = frontswap_register_ops(&tmem_frontswap_ops);
+	if (err)
+		module_put(THIS_MODULE);
+	else
+		registered = true;
+	return err;
 }
 
-void virtio_tmem_frontswap_detach(struct virtio_tmem *vt)
+/* Return: whether frontswap had this device until now */
+static bool tmem_frontswap_withdraw(struct virtio_tmem *vt)
 {
 	bool mine;
 
 	mutex_lock(&frontswap_lock);
 	mine = frontswap_vt == vt;
-	if (mine) {
+	if (mine)
 		frontswap_vt = NULL;
-		static_branch_dec(&swap_base_pages_key);
-	}
 	mutex_unlock(&frontswap_lock);
 	if (mine)
 		virtio_tmem_unref(vt);
+	return mine;
+}
+
+bool virtio_tmem_frontswap_attach(struct virtio_tmem *vt)
+{
+	const char *name = virtio_tmem_name(vt);
+	bool late;
+
+	if (!enabled)
+		return false;
+
+	mutex_lock(&frontswap_lock);
+	if (frontswap_vt) {
+		pr_info("virtio_tmem %s: frontswap already has %s\n",
+			name, virtio_tmem_name(frontswap_vt));
+		mutex_unlock(&frontswap_lock);
+		return false;
+	}
+	virtio_tmem_ref(vt);
+	frontswap_vt = vt;
+	mutex_unlock(&frontswap_lock);
+
+	late = total_swap_pages && (registered || !vt_frontswap_is_shared());
+	/* Not under the lock: it may call tmem_frontswap_init() */
+	if (!registered && tmem_frontswap_register()) {
+		pr_err("virtio_tmem %s: frontswap belongs to another backend (zswap, if the kernel has it): for this one the device must be there at boot\n",
+		       name);
+		tmem_frontswap_withdraw(vt);
+		return false;
+	}
+	static_branch_inc(&swap_base_pages_key);
+	pr_info("virtio_tmem %s: frontswap backend, swapped-out pages go to the host%s\n",
+		name, vt_frontswap_is_shared() || !IS_ENABLED(CONFIG_ZSWAP) ?
+		"" : "; zswap stays off");
+	if (late)
+		pr_warn("virtio_tmem %s: swap areas that are on already use it after swapoff and swapon\n",
+			name);
+	return true;
+}
+
+void virtio_tmem_frontswap_detach(struct virtio_tmem *vt)
+{
+	if (tmem_frontswap_withdraw(vt))
+		static_branch_dec(&swap_base_pages_key);
+}
+
+void virtio_tmem_frontswap_write_back(struct virtio_tmem *vt)
+{
+	struct virtio_tmem_swap_area *sa;
+	unsigned int type;
+
+	mutex_lock(&frontswap_lock);
+	for (type = 0; type < MAX_SWAPFILES; type++) {
+		sa = READ_ONCE(areas[type]);
+		if (sa && sa->wb.on_disk &&
+		    virtio_tmem_pool_device(sa->area->pool) == vt)
+			virtio_tmem_wb_start(&sa->wb);
+	}
+	mutex_unlock(&frontswap_lock);
 }

@@ -5,8 +5,9 @@
  * Messages are added to the ring, then the device is told once, then all are
  * waited for. The rules:
  *
- * - A queue runs one set of messages at a time, under its mutex, and the device
- *   takes them in ring order. So they take effect in the order of the calls.
+ * - Messages are added under the queue's mutex, and the device takes them in ring
+ *   order. So they take effect in the order of the calls. Staged pages and what
+ *   goes with them are posted: nobody waits, who comes next sees to the answers.
  * - Messages use memory that was allocated at probe, and no indirect
  *   descriptors: nothing here allocates in the put path. (The DMA API may map,
  *   and fail to, where the platform needs it; that is handled.)
@@ -155,40 +156,54 @@ int virtio_tmem_add(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
 	return 0;
 }
 
-static bool virtio_tmem_any_pending(const struct virtio_tmem_queue *q)
+void virtio_tmem_kick(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
 {
-	return q->msgs[VT_MSG_PAGES].pending || q->msgs[VT_MSG_RESERVE].pending ||
-	       q->msgs[VT_MSG_FLUSH].pending;
-}
-
-int virtio_tmem_run(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
-{
-	unsigned int len, step = 0;
-	struct virtio_tmem_msg *msg;
-	int err = 0;
-
 	if (virtqueue_kick_prepare(q->vq)) {
 		virtio_tmem_count(vt, VT_STAT_NOTIFICATIONS);
 		virtqueue_notify(q->vq);
 	}
-	while (virtio_tmem_any_pending(q)) {
-		msg = virtqueue_get_buf(q->vq, &len);
-		if (msg) {
-			msg->used_len = len;
-			msg->pending = false;
-		} else if (virtio_tmem_wait_step(vt, q, step++)) {
-			err = -EIO;
-			break;
-		}
-	}
+}
 
-	/* A broken queue takes no more requests: the page is kept at most once */
+bool virtio_tmem_poll(struct virtio_tmem_queue *q)
+{
+	struct virtio_tmem_msg *msg;
+	unsigned int id, len;
+
+	while ((msg = virtqueue_get_buf(q->vq, &len))) {
+		msg->used_len = len;
+		msg->pending = false;
+	}
+	for (id = 0; id < VT_NR_MSGS; id++)
+		if (q->msgs[id].pending)
+			return false;
+	return true;
+}
+
+int virtio_tmem_wait(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
+{
+	struct virtio_tmem_msg *msg;
+	unsigned int step = 0;
+	int err = 0;
+
+	if (!q->vq)
+		return -ENODEV;
+	while (!err && !virtio_tmem_poll(q))
+		err = virtio_tmem_wait_step(vt, q, step++);
+
 	msg = &q->msgs[VT_MSG_PAGES];
-	if (msg->pending && msg->page)
-		get_page(msg->page);
-	else
+	if (!msg->pending) {
 		msg->page = NULL;
+	} else if (msg->page && !msg->page_kept) {
+		get_page(msg->page);
+		msg->page_kept = true;
+	}
 	return err;
+}
+
+int virtio_tmem_run(struct virtio_tmem *vt, struct virtio_tmem_queue *q)
+{
+	virtio_tmem_kick(vt, q);
+	return virtio_tmem_wait(vt, q);
 }
 
 int virtio_tmem_result(struct virtio_tmem *vt, struct virtio_tmem_queue *q,
@@ -235,10 +250,13 @@ static unsigned int virtio_tmem_collect_cluster(struct virtio_tmem_queue *q,
 	if (!test_and_clear_bit(cluster, pool->flush_clusters))
 		return nr;
 
+	virtio_tmem_delay(VT_DELAY_COLLECT_CLUSTER);
 	for (;;) {
-		first = find_next_bit(pool->flush_pages, end, bit);
+		/* A hint: what counts is who clears the bit */
+		first = data_race(find_next_bit(pool->flush_pages, end, bit));
 		if (first >= end)
 			return nr;
+		virtio_tmem_delay(VT_DELAY_COLLECT_FOUND);
 		for (bit = first; bit < end; bit++) {
 			if (!test_and_clear_bit(bit, pool->flush_pages))
 				break;
@@ -249,6 +267,7 @@ static unsigned int virtio_tmem_collect_cluster(struct virtio_tmem_queue *q,
 			bit++;
 			continue;
 		}
+		virtio_tmem_delay(VT_DELAY_COLLECT_TAKEN);
 		if (nr && range[nr - 1].last == cpu_to_le64(first - 1)) {
 			range[nr - 1].last = cpu_to_le64(bit - 1);
 			continue;
@@ -267,8 +286,9 @@ unsigned int virtio_tmem_collect(struct virtio_tmem_queue *q,
 	unsigned int nr = 0;
 
 	for (;;) {
-		*cluster = find_next_bit(pool->flush_clusters, nr_clusters,
-					 *cluster);
+		/* A bit that is set meanwhile is seen now or by the next work */
+		*cluster = data_race(find_next_bit(pool->flush_clusters,
+						   nr_clusters, *cluster));
 		if (*cluster >= nr_clusters ||
 		    nr > VIRTIO_TMEM_MAX_RANGES - VT_CLUSTER_MAX_RANGES)
 			return nr;
