@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# apt-private.sh COMMAND...: run an apt command on suites that the system does
-# not use, with lists, cache and configuration of its own.  The system's apt is
+# apt-private.sh [--suite SUITE] COMMAND...: run an apt command on suites that the
+# system does not use, with lists, cache and configuration of its own; with
+# --suite on that suite of Debian alone.  The system's apt is
 # read (mirror, proxy) and never written.  Signatures are checked against
 # Debian's archive keyring, so whatever the mirror is, the content is Debian's.
 #
@@ -12,6 +13,7 @@ set -euo pipefail
 
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 APT=$CACHE/apt
+suite=
 
 # "URI SUITE" of everything that apt would update.  Asking apt reads every format
 # of sources that apt knows.
@@ -41,6 +43,19 @@ system_network()
 		'^Acquire::(https?::|Check-Valid-Until|Check-Date|Retries|ForceIPv|Proxy)' || :
 }
 
+sources()
+{
+	if [ -n "$suite" ]; then
+		echo "deb [signed-by=$KEYRING] $1 $suite main"
+		return
+	fi
+	cat <<-END
+		deb-src [signed-by=$KEYRING] $1 trixie main
+		deb [signed-by=$KEYRING] $1 bookworm main
+		deb [signed-by=$KEYRING] $1 bookworm-backports main
+	END
+}
+
 configure()
 {
 	local mirror=${DEBIAN_MIRROR:-$(system_mirror)}
@@ -51,11 +66,7 @@ configure()
 
 	mkdir -p "$APT"/{lists/partial,cache/archives/partial,empty}
 	: > "$APT/status"
-	cat > "$APT/sources.list.new" <<-END
-		deb-src [signed-by=$KEYRING] $mirror trixie main
-		deb [signed-by=$KEYRING] $mirror bookworm main
-		deb [signed-by=$KEYRING] $mirror bookworm-backports main
-	END
+	sources "$mirror" > "$APT/sources.list.new"
 	put_file "$APT/sources.list.new" "$APT/sources.list"
 	# apt as root would become _apt, which may not read a home directory.
 	cat > "$APT/apt.conf" <<-END
@@ -81,6 +92,11 @@ configure()
 	system_network >> "$APT/apt.conf"
 }
 
+if [ "$1" = --suite ]; then
+	suite=$2
+	APT=$CACHE/apt/$suite
+	shift 2
+fi
 case $1 in
 --mirror) echo "${DEBIAN_MIRROR:-$(system_mirror)}" ;;
 --suites) system_suites ;;

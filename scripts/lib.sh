@@ -87,6 +87,19 @@ logged()
 	[ "$status" = 0 ] || die "$what: $(log_reason "$log") (log: $log)"
 }
 
+# get_meson: what qemu and libvirt want newer than Debian 12 has it, into $BUILD/meson
+get_meson()
+{
+	local cached
+
+	lock "$BUILD/meson"
+	[ ! -d "$BUILD/meson" ] || return 0
+	cached=$("$TOP/scripts/get-source.sh" meson)
+	rm -rf "$BUILD/meson.new"
+	logged unpack-meson "unpacking meson" dpkg-deb -x "$cached"/*.deb "$BUILD/meson.new"
+	mv "$BUILD/meson.new" "$BUILD/meson"
+}
+
 # hash_tree DIR...: one hash over names, modes and contents.
 hash_tree()
 {

@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# prepare-source.sh qemu|linux: make build/src/NAME, the tree that the overlay
-# goes onto, from the Debian source package or as a copy of a person's own tree
-# (QEMU_SRC, LINUX_SRC), which is only read.
+# prepare-source.sh qemu|linux|libvirt: make build/src/NAME, the tree that the
+# overlay goes onto, from the Debian source package or as a copy of a person's own
+# tree (QEMU_SRC, LINUX_SRC, LIBVIRT_SRC), which is only read. QEMU_VERSION,
+# LINUX_VERSION and LIBVIRT_VERSION say which version that may be, for who brings the
+# overlay to another one: docs/rebase.md.
 #
 # build/src/NAME.state/source says what the tree came from and is written last:
 # without it the tree is made again.  NAME.state/orig and absent belong to
@@ -16,8 +18,9 @@ tree=$SRC/$name
 state=$tree.state
 
 case $name in
-qemu) var=QEMU_SRC version=10.0 mib=1000 ;;
-linux) var=LINUX_SRC version=6.1 mib=2500 ;;
+qemu) var=QEMU_SRC version=${QEMU_VERSION:-10.0} mib=1000 package='*.dsc' ;;
+linux) var=LINUX_SRC version=${LINUX_VERSION:-6.1} mib=2500 package='*.deb' ;;
+libvirt) var=LIBVIRT_SRC version=${LIBVIRT_VERSION:-11.3} mib=400 package='*.debian.tar.xz' ;;
 *) die "prepare-source.sh: no source called $name" ;;
 esac
 own=${!var:-}
@@ -37,6 +40,12 @@ linux_version()
 	[ -f "$1/Makefile" ] && [ -f "$1/Kbuild" ] && [ -d "$1/drivers/virtio" ] &&
 		sed -n -E 's/^(VERSION|PATCHLEVEL|SUBLEVEL) = *//p' "$1/Makefile" |
 		paste -sd.
+}
+
+libvirt_version()
+{
+	[ -f "$1/meson.build" ] && [ -d "$1/src/qemu" ] &&
+		sed -n "s/^  version: '\(.*\)',\$/\1/p" "$1/meson.build"
 }
 
 check_own()
@@ -66,6 +75,18 @@ unpack_linux()
 		tar -xJ -C "$1" --strip-components=1
 }
 
+unpack_libvirt()
+{
+	local patch
+
+	mkdir "$1"
+	tar -xJ -C "$1" --no-same-owner --strip-components=1 -f "$cached"/*.orig.tar.xz
+	tar -xJ -C "$1" --no-same-owner -f "$cached"/*.debian.tar.xz
+	while read -r patch; do
+		patch -p1 -s -N --no-backup-if-mismatch -d "$1" < "$1/debian/patches/$patch"
+	done < <(sed 's/[ \t]*#.*//; /^$/d' "$1/debian/patches/series")
+}
+
 # A tree from elsewhere makes every object and every saved file a stranger.
 start_over()
 {
@@ -85,7 +106,8 @@ from_debian()
 	rmdir "$tree.new"
 	logged "unpack-$name" "unpacking $name" "unpack_$name" "$tree.new"
 	mv "$tree.new" "$tree"
-	(cd "$cached" && echo debian *.d[es][bc]) > "$state/source"
+	# shellcheck disable=SC2086 # a pattern
+	(cd "$cached" && echo debian $package) > "$state/source"
 }
 
 # Each run brings over what changed in the person's tree; the files that the
