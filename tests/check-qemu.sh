@@ -37,6 +37,21 @@ warnings()
 		sed -E 's/^ccache //; s/ -M[A-Z]+( [^ -][^ ]*)?//g; s/ -o [^ ]+//')
 }
 
+# The order of measures over the limit: a table in the code, and one for people.
+measures_in_code()
+{
+	sed -n -E 's/^    \[TMEM_MEASURE_[A-Z]+\] = \{ "([a-z]+)".*/\1/p' qemu/hw/virtio/tmem-store-maintain.c
+}
+# shellcheck disable=SC2016 # the backquotes are those of the documentation
+measures_in_docs()
+{
+	sed -n '/^measure  *what happens/,/^``target``/s/^``\([a-z]*\)``.*/\1/p' qemu/docs/system/devices/virtio-tmem.rst
+}
+
+is 'measures over the limit: the documentation has those of the code, in its order' \
+	"$(measures_in_docs)" "$(measures_in_code)"
+cmp_ok 'there are six of them' "$(measures_in_code | wc -l)" -eq 6
+
 commands=$BUILD/qemu/compile_commands.json
 if [ ! -f "$commands" ]; then
 	skip 'the compiler has nothing to say' 'QEMU is not built'

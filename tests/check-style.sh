@@ -9,14 +9,15 @@ set -euo pipefail
 mapfile -t files < <(find . -path ./.git -prune -o -path ./build -prune -o \
 	-type f -printf '%P\n' | sort)
 
-# A patch is a part of files that have such a line already.
+# A patch is a part of files that have such a line already, and a mail is none; the kernel
+# reads each line of Documentation/ABI.
 unlicensed()
 {
 	local file
 
 	for file in "${files[@]}"; do
 		case $file in
-		*.patch | LICENSES/* | LICENSE | COPYING) ;;
+		*.patch | scripts/series/*/* | linux/Documentation/ABI/* | LICENSES/* | LICENSE | COPYING) ;;
 		*) head -n 20 "$file" | grep -q 'SPDX-License-Identifier:.*GPL-2.0-or-later' || echo "$file" ;;
 		esac
 	done

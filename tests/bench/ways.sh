@@ -23,7 +23,7 @@ tmem=max-size=512M
 all_ways()
 {
 	local blk='virtio-blk' blk2='virtio-blk, 2 vCPUs' disk="VM_DISKS=$swap_size"
-	local fill_ram="dd if=/dev/zero of=/dev/ram0 bs=1M count=448 2>/dev/null"
+	local fill_ram="[ -e /dev/ram0 ] || modprobe brd rd_size=$swap_kib rd_nr=1; dd if=/dev/zero of=/dev/ram0 bs=1M count=448 2>/dev/null"
 	local ram=(VM_MEM=616M "VM_APPEND=brd.rd_size=$swap_kib brd.rd_nr=1" SWAP=/dev/ram0 "PREPARE=$fill_ram")
 	local two=(VM_CPUS=2 PROCS=2 "BASE=$blk2")
 
@@ -34,17 +34,22 @@ all_ways()
 	# Of 384 MiB about 250 are out at a time, and take 95 MiB there. A smaller set
 	# would hardly swap in this guest: a rate of something else.
 	way 'zram lz4' VM_MEM=256M SWAP=/dev/zram0 HELD=zram 'ONLY=^(ws384|zipf|mix)$' \
-		"PREPARE=echo lz4 >/sys/block/zram0/comp_algorithm; echo $swap_size >/sys/block/zram0/disksize"
+		"PREPARE=[ -e /dev/zram0 ] || modprobe zram; echo lz4 >/sys/block/zram0/comp_algorithm; echo $swap_size >/sys/block/zram0/disksize"
 	# The floor: no exit, no copy to elsewhere, no compression.
 	way 'RAM disk in the guest' "${ram[@]}"
 	way 'virtio-tmem' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1"
 	way 'virtio-tmem, main loop' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,ioeventfd=on"
 	way 'virtio-tmem, IOThread' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1,ioeventfd=on,iothread=tmem" \
 		'ARGS=-object iothread,id=tmem'
+	# The other front end, which kernels without frontswap have.
+	way 'virtio-tmem, swap device' SWAP=/dev/vtmem0 HELD=tmem "VM_TMEM=$tmem,num-queues=1" \
+		'VM_APPEND=virtio_tmem.frontswap=0'
 	way 'virtio-tmem, each page by itself' "$disk" HELD=tmem "VM_TMEM=$tmem,num-queues=1" \
 		'VM_APPEND=virtio_tmem.staging=0 virtio_tmem.readahead=0'
 	way "$blk2" "$disk" "${two[@]}"
 	way 'RAM disk in the guest, 2 vCPUs' "${ram[@]}" "${two[@]}"
+	way 'virtio-tmem, swap device, 2 vCPUs' "${two[@]}" SWAP=/dev/vtmem0 HELD=tmem "VM_TMEM=$tmem,num-queues=2" \
+		'VM_APPEND=virtio_tmem.frontswap=0'
 	way 'virtio-tmem, 2 vCPUs, 2 queues' "$disk" "${two[@]}" HELD=tmem "VM_TMEM=$tmem,num-queues=2"
 }
 

@@ -20,7 +20,10 @@ refused()
 {
 	local out rc=0
 
-	out=$(run -object iothread,id=io0 -device "$2") || rc=$?
+	out=$(run -object iothread,id=io0 -blockdev driver=null-co,node-name=null,size=67108864,read-zeroes=on \
+		-blockdev driver=null-co,node-name=small,size=1048576,read-zeroes=on \
+		-blockdev driver=null-co,node-name=ro,size=67108864,read-zeroes=on,read-only=on \
+		-device "$2") || rc=$?
 	if [ "$rc" -eq 0 ] || [ "$rc" -ge 124 ]; then
 		not_ok "$1" "$2: exit status $rc" "$out"
 	elif [ "$(grep -c . <<<"$out")" -ne 1 ]; then
@@ -64,6 +67,12 @@ refused "huge pages for a small store" virtio-tmem-pci,max-size=64M,hugepages=on
 refused "an IOThread without ioeventfd" virtio-tmem-pci,max-size=64M,iothread=io0 \
 	"'iothread'.*ioeventfd=on"
 refused "an IOThread that is none" virtio-tmem-pci,max-size=64M,ioeventfd=on,iothread=io7 'io7'
+refused "a node to spill to that is none" virtio-tmem-pci,max-size=64M,spill=x "spill.*'x'"
+refused "a node that is too small" virtio-tmem-pci,max-size=64M,spill=small \
+	"'spill'.* 1048576 bytes is too small to spill to.* 2097152"
+refused "a node that cannot be written" virtio-tmem-pci,max-size=64M,spill=ro "'spill'.*read-only"
+refused "a store that is too small to spill" virtio-tmem-pci,max-size=8M,spill=null \
+	"'spill'.* 8388608 bytes is too small to spill.* 16777216"
 both='"iothread": "io0", "iothread-vq-mapping": [{"iothread": "io0"}]'
 refused "an IOThread in both ways" \
 	"{\"driver\": \"virtio-tmem-pci\", \"max-size\": 67108864, \"ioeventfd\": true, $both}" \

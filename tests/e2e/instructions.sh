@@ -35,9 +35,9 @@ cmp_ok "instructions for a get, mean" "$(of get mean)" -le 2000
 cmp_ok "instructions of waiting for a put or get, mean" \
 	$(($(of put wait_mean) + $(of get wait_mean))) -le 200
 # Under a spinlock with interrupts off. More than the mean only for a key that waits
-# in a slot here: that has to be found.
+# in one of the 96 slots here: that has to be found.
 cmp_ok "instructions for a flush, mean" "$(of flush mean)" -le 200
-cmp_ok "instructions for a flush, at most" "$(of flush max)" -le 600
+cmp_ok "instructions for a flush, at most" "$(of flush max)" -le 900
 diag "flush: $(of flush mean) instructions, at most $(of flush max), with what it calls $(of flush max_all)"
 diag "$(jq -c '.flush.functions' "$VM_DIR/result.json")"
 done_testing

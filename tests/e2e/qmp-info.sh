@@ -21,6 +21,8 @@ VM_TMEM=id=tmem0,max-size=64M
 VM_TMEM2=id=tmem1,max-size=32M,num-queues=3
 vm_start
 vm_reach step1 60
+# Staged pages are sent after a second at the latest
+sleep 2
 info=$(vm_qmp '{"execute":"query-tmem"}')
 is "query-tmem lists both devices" "$(jq -c '[.return[].path] | sort' <<<"$info")" \
 	'["/machine/peripheral/tmem0","/machine/peripheral/tmem1"]'

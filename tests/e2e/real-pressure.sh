@@ -10,85 +10,25 @@ set -eu
 . tests/lib/vm.sh
 # shellcheck source=tests/lib/pressure.sh
 . tests/lib/pressure.sh
+# shellcheck source=tests/lib/cgroup.sh
+. tests/lib/cgroup.sh
 
 source=/proc/pressure/memory
 [ -r $source ] || skip_all "this kernel tells no memory pressure ($source)"
 command -v cc >/dev/null || skip_all "no C compiler for the program that makes pressure"
+cgroup_find_or_mount "$0" || skip_all "no cgroup with a memory limit can be made here"
 vm_setup
 hog=$VM_DIR/psi-hog
 cc -O2 -Wall -pthread -o "$hog" tests/host/psi-hog.c
 
-# cgroup_at FSTYPE OPTION PATH: folder of the cgroup PATH, as it is mounted
-cgroup_at()
-{
-	awk -v type="$1" -v option="$2" -v path="$3" '
-		{
-			for (i = 7; $i != "-"; i++)
-				;
-			if ($(i + 1) != type || ("," $(i + 3) ",") !~ option)
-				next
-			root = $4 == "/" ? "" : $4
-			if (index(path "/", root "/") == 1) {
-				print $5 substr(path, length(root) + 1)
-				exit
-			}
-		}' /proc/self/mountinfo
-}
-
-# Where a cgroup of ours may be: in cgroup v1 below our own, in v2 beside it, as
-# one with processes in it has no memory controller for those below.
-cgroup_candidates()
-{
-	local v1 v2 dir
-
-	v1=$(sed -n 's/^[0-9]*:\([^:]*,\)*memory\(,[^:]*\)*:\//\//p' /proc/self/cgroup)
-	v2=$(sed -n 's/^0::\//\//p' /proc/self/cgroup)
-	[ -z "$v1" ] || cgroup_at cgroup ',memory,' "${v1%/}"
-	if [ -n "$v2" ]; then
-		dir=$(cgroup_at cgroup2 . "${v2%/}")
-		[ -z "$dir" ] || printf '%s\n' "$dir" "${dir%/*}"
-	fi
-}
-
-# usable DIR: a cgroup can be made in it, with a limit
-usable()
-{
-	local probe=$1/tmem-probe.$$ rc=1
-
-	mkdir "$probe" 2>/dev/null || return 1
-	[ ! -e "$probe/memory.limit_in_bytes" ] && [ ! -e "$probe/memory.max" ] || rc=0
-	rmdir "$probe"
-	return $rc
-}
-
 # hog SECONDS: in the background; its log is $VM_DIR/hog.log
 hog()
 {
-	"${hog_command[@]}" "$1" "$parent" "$BUILD" >"$VM_DIR/hog.log" 2>&1 </dev/null &
+	"$hog" "$1" "$CGROUP_PARENT" "$BUILD" >"$VM_DIR/hog.log" 2>&1 </dev/null &
 	HOG_PID=$!
 }
 
-parent=
-hog_command=("$hog")
-while read -r dir; do
-	if usable "$dir"; then
-		parent=$dir
-		break
-	fi
-done < <(cgroup_candidates)
-if [ -z "$parent" ]; then
-	# A container or a chroot has no folder of cgroups, or a read-only one. If
-	# it has the right to mount, then in a name space that goes with the hog.
-	parent=$VM_DIR/cgroup
-	mkdir "$parent"
-	# shellcheck disable=SC2016 # for the other shell
-	in_mounts='mount --make-rprivate / && mount -t cgroup -o memory cgroup "$0" && exec "$@"'
-	unshare --mount sh -c "$in_mounts" "$parent" mkdir "$parent/tmem-probe.$$" 2>/dev/null ||
-		skip_all "no cgroup with a memory limit can be made here"
-	unshare --mount sh -c "$in_mounts" "$parent" rmdir "$parent/tmem-probe.$$"
-	hog_command=(unshare --mount sh -c "$in_mounts" "$parent" "$hog")
-fi
-diag "cgroups are made in $parent${hog_command[1]:+, mounted for that}"
+diag "cgroups are made in $CGROUP_PARENT${CGROUP_MOUNTED:+, mounted for that}"
 
 max=$((80 << 20))
 

@@ -122,3 +122,25 @@ steps()
 		n=$((n + 1))
 	done
 }
+
+# debug_vals: what a kernel that watches itself has found, as far as it does
+debug_vals()
+{
+	if [ -f /proc/lockdep_stats ]; then
+		val debug.locks "$(sed -n 's/^ *debug_locks: *//p' /proc/lockdep_stats)"
+	fi
+	leaks=/sys/kernel/debug/kmemleak
+	if [ -f "$leaks" ]; then
+		# What is reported was lost in two scans, and is some seconds old.
+		sleep 6
+		echo scan >"$leaks" || fail "$leaks"
+		echo scan >"$leaks" || fail "$leaks"
+		val debug.leaks "$(grep -c '^unreferenced' "$leaks")"
+		val debug.our_leaks "$(grep -c 'tmem_' "$leaks")"
+		cat "$leaks" >&2
+	fi
+	if [ -f /sys/kernel/debug/kcsan ]; then
+		val debug.kcsan "$(sed -n "s/^setup_watchpoints: *//p" /sys/kernel/debug/kcsan)"
+	fi
+	sed 's/^/@delay./' /sys/kernel/debug/virtio_tmem/delays 2>/dev/null || :
+}

@@ -40,6 +40,7 @@
 #include <unistd.h>
 
 #include "histogram.h"
+#include "util.h"
 #include "zipf.h"
 
 #define PAGE		4096UL
@@ -53,6 +54,12 @@
 /* Mismatches described one by one; the rest are only counted. */
 #define MAX_REPORTS	6
 
+/*
+ * 0 is kept for pages that read as zero, NO_VERSION for those that a write was
+ * lost in the middle of: whatever they are, they are not judged.
+ */
+#define NO_VERSION	UINT8_MAX
+
 enum phase {
 	PH_FILL,	/* write every page, with a new version */
 	PH_SEQ,		/* in order: one word of each page */
@@ -64,6 +71,7 @@ enum phase {
 	PH_REWRITE,	/* write part= % of the pages, in random order */
 	PH_DROP,	/* give back part= % of the pages: they read as zero */
 	PH_FORK,	/* parent and child change the same pages (COW) */
+	PH_WORK,	/* zipf until SIGTERM, which ends a fill before it too */
 	PH_STOP,	/* stop the main process until SIGCONT */
 };
 
@@ -72,7 +80,7 @@ static const char * const phase_names[] = {
 	[PH_ZIPF] = "zipf", [PH_MIX] = "mix",
 	[PH_VERIFY] = "verify", [PH_RVERIFY] = "rverify",
 	[PH_REWRITE] = "rewrite", [PH_DROP] = "drop", [PH_FORK] = "fork",
-	[PH_STOP] = "stop",
+	[PH_WORK] = "work", [PH_STOP] = "stop",
 };
 
 static struct {
@@ -87,6 +95,8 @@ static struct {
 	unsigned long accesses;	/* of zipf and mix, % of the pages */
 	unsigned long writes;	/* of zipf: % of the accesses */
 	unsigned long theta;	/* of zipf, in hundredths */
+	unsigned long full;	/* of work: % of the reads that compare every word */
+	unsigned long pace;	/* of work: most accesses a second; 0: no such */
 	unsigned long procs;
 	unsigned long threads;
 	unsigned long repeat;	/* of all phases but the first; 0: for ever */
@@ -95,12 +105,13 @@ static struct {
 	bool uneven;		/* process N has N+1 times the pages of process 0 */
 	bool thp;		/* ask for huge pages */
 	bool count_sigbus;	/* a SIGBUS is a lost page, not the end */
+	bool works;		/* there is a phase work: say how far it is */
 	enum phase phases[MAX_PHASES];
 	unsigned int nphases;
 	unsigned int run_words[BLOCKS];
 } opt = {
 	.name = "swaptest", .mib = 64, .seed = 1, .random = 34, .part = 50,
-	.touch = 100, .accesses = 200, .writes = 10, .theta = 99,
+	.touch = 100, .accesses = 200, .writes = 10, .theta = 99, .full = 10,
 	.procs = 1, .threads = 1, .repeat = 1,
 };
 
@@ -112,6 +123,8 @@ static struct control {
 	atomic_ulong bad;	/* comparisons of pages that failed */
 	atomic_ulong sigbus;	/* accesses that ended in SIGBUS */
 	atomic_ulong work;	/* pages that this phase went over */
+	atomic_ulong did;	/* the same of all phases */
+	atomic_bool enough;	/* fill and work are to end */
 	atomic_ulong start;	/* of this phase, by the first worker, in us */
 	atomic_ulong end;	/* of this phase, by the last worker */
 	atomic_ulong start_tick, end_tick;	/* the same in clock ticks */
@@ -132,6 +145,7 @@ struct worker {
 	uint64_t rng;
 	unsigned long faults;	/* of this thread, when the phase began */
 	uint64_t slowest;
+	uint64_t told;		/* when it last said how far it is, in us */
 	uint32_t bins[BINS];
 };
 
@@ -143,21 +157,6 @@ static unsigned int nchildren;
 
 static __thread sigjmp_buf bus_env;
 static __thread volatile sig_atomic_t bus_armed;
-
-static void out(const char *fmt, ...)
-{
-	char buf[512];
-	va_list ap;
-	int len;
-
-	va_start(ap, fmt);
-	len = vsnprintf(buf, sizeof(buf), fmt, ap);
-	va_end(ap);
-	if (len > (int)sizeof(buf) - 1)
-		len = sizeof(buf) - 1;
-	if (write(STDOUT_FILENO, buf, len) != len)
-		_exit(4);
-}
 
 static void __attribute__((noreturn)) die(const char *what)
 {
@@ -173,14 +172,6 @@ static void *lock_alloc(size_t size)
 	if (p == MAP_FAILED || mlock(p, size))
 		die("locked memory");
 	return p;
-}
-
-/* The finalizer of splitmix64. */
-static inline uint64_t mix(uint64_t x)
-{
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-	return x ^ (x >> 31);
 }
 
 static inline uint64_t next_random(struct worker *w)
@@ -276,6 +267,8 @@ static void check_page(const uint64_t *p, unsigned long page, uint8_t version)
 	uint64_t expected = r.filler;
 	unsigned int b, i;
 
+	if (version == NO_VERSION)
+		return;
 	atomic_fetch_add_explicit(&ctl->verified, 1, memory_order_relaxed);
 	if (r.plain) {
 		for (i = 0; i < WORDS; i++)
@@ -314,6 +307,8 @@ static inline void touch_page(const uint64_t *p, unsigned long page,
 	uint64_t got = *(const volatile uint64_t *)p;
 	struct recipe r = recipe_of(page, version);
 
+	if (version == NO_VERSION)
+		return;
 	atomic_fetch_add_explicit(&ctl->touched, 1, memory_order_relaxed);
 	if (got != r.id)
 		report(page, version, 0, r.id, got, got);
@@ -372,10 +367,24 @@ static void end_latency(struct worker *w)
 			atomic_fetch_add(&ctl->bins[i], w->bins[i]);
 }
 
-static void new_version(struct worker *w, unsigned long i)
+static uint8_t next_version(uint8_t version)
 {
-	/* 0 is kept for pages that read as zero. */
-	w->version[i] = w->version[i] == UINT8_MAX ? 1 : w->version[i] + 1;
+	return version == NO_VERSION ? NO_VERSION - 1 :
+	       version == NO_VERSION - 1 ? 1 : version + 1;
+}
+
+/* A write that does not even begin leaves the page as it was. */
+static void new_page(struct worker *w, uint64_t *p, unsigned long page,
+		     unsigned long i)
+{
+	uint8_t version = next_version(w->version[i]);
+
+	first_touch(w, p, true);
+	w->version[i] = NO_VERSION;
+	atomic_signal_fence(memory_order_seq_cst);
+	write_page(p, page, version);
+	atomic_signal_fence(memory_order_seq_cst);
+	w->version[i] = version;
 }
 
 static void access_page(struct worker *w, enum phase ph, unsigned long i)
@@ -386,10 +395,7 @@ static void access_page(struct worker *w, enum phase ph, unsigned long i)
 	switch (ph) {
 	case PH_FILL:
 	case PH_REWRITE:
-		/* Before the write: a page lost half-way is of no version. */
-		new_version(w, i);
-		first_touch(w, p, true);
-		write_page(p, page, w->version[i]);
+		new_page(w, p, page, i);
 		break;
 	case PH_SEQ:
 	case PH_RAND:
@@ -427,26 +433,72 @@ static void one_page(struct worker *w, enum phase ph, unsigned long i)
 	bus_armed = 0;
 }
 
+static void count_work(struct worker *w, unsigned long n)
+{
+	uint64_t now;
+
+	atomic_fetch_add(&ctl->work, n);
+	atomic_fetch_add(&ctl->did, n);
+	if (!opt.works || w->first)
+		return;
+	now = now_us();
+	if (now - w->told < 100 * 1000)
+		return;
+	w->told = now;
+	out("@%s.did %lu\n", opt.name, atomic_load(&ctl->did));
+}
+
 static void go_over(struct worker *w, enum phase ph, unsigned long part,
 		    bool random)
 {
-	unsigned long n = w->pages * part / 100;
+	unsigned long n = w->pages * part / 100, k, counted = 0;
 
-	for (unsigned long k = 0; k < n; k++)
+	for (k = 0; k < n; k++) {
 		one_page(w, ph, random ? w->order[k] : k);
-	atomic_fetch_add(&ctl->work, n);
+		if (opt.works && k - counted == 64) {
+			count_work(w, k - counted);
+			counted = k;
+			if (ph == PH_FILL && atomic_load(&ctl->enough))
+				break;
+		}
+	}
+	count_work(w, k - counted);
+}
+
+static void zipf_access(struct worker *w, enum phase read)
+{
+	uint64_t x = next_random(w), y = next_random(w);
+
+	one_page(w, next_random(w) % 100 < opt.writes ? PH_REWRITE : read,
+		 w->order[zipf_rank(&zipf, x, y)]);
 }
 
 /* Which pages are hot follows from the order: not those that stand together. */
 static void go_zipf(struct worker *w, unsigned long n)
 {
-	for (unsigned long k = 0; k < n; k++) {
-		uint64_t x = next_random(w), y = next_random(w);
+	for (unsigned long k = 0; k < n; k++)
+		zipf_access(w, PH_RAND);
+	count_work(w, n);
+}
 
-		one_page(w, next_random(w) % 100 < opt.writes ? PH_REWRITE : PH_RAND,
-			 w->order[zipf_rank(&zipf, x, y)]);
+/* What was late is not made up for: a service has that many requests or less. */
+static void go_on_working(struct worker *w)
+{
+	unsigned long n = opt.pace ? opt.pace / 50 + 1 : 64;
+
+	while (!atomic_load(&ctl->enough)) {
+		uint64_t due = now_us() + (opt.pace ? n * 1000000 / opt.pace : 0);
+		uint64_t now;
+
+		for (unsigned long k = 0; k < n; k++)
+			zipf_access(w, next_random(w) % 100 < opt.full ? PH_VERIFY : PH_RAND);
+		count_work(w, n);
+		now = now_us();
+		if (now < due)
+			usleep(due - now);
 	}
-	atomic_fetch_add(&ctl->work, n);
+	w->told = 0;
+	count_work(w, 0);
 }
 
 /* The same number of accesses for each process, whatever pages it has. */
@@ -466,7 +518,7 @@ static void go_mixed(struct worker *w)
 		one_page(w, pattern == 0 ? PH_REWRITE : PH_RAND,
 			 pattern == 3 ? i : w->order[i]);
 	}
-	atomic_fetch_add(&ctl->work, n);
+	count_work(w, n);
 }
 
 /*
@@ -525,6 +577,9 @@ static void run_phase(struct worker *w, enum phase ph)
 	case PH_FORK:
 		fork_phase(w);
 		break;
+	case PH_WORK:
+		go_on_working(w);
+		break;
 	case PH_STOP:
 		break;
 	}
@@ -538,14 +593,6 @@ static bool next_phase(unsigned int *pos, unsigned long *round)
 	*pos = opt.nphases > 1 ? 1 : 0;
 	++*round;
 	return opt.repeat == 0 || *round < opt.repeat;
-}
-
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
 }
 
 /*
@@ -616,6 +663,12 @@ static void on_sigchld(int sig)
 		if (children[i] != pid)
 			kill(children[i], SIGKILL);
 	_exit(3);
+}
+
+static void on_sigterm(int sig)
+{
+	(void)sig;
+	atomic_store(&ctl->enough, true);
 }
 
 static uint64_t *map_pages(unsigned long pages)
@@ -802,8 +855,8 @@ static void __attribute__((noreturn)) usage(const char *why)
 		"usage: swaptest [name=WORD] [mib=N] [seed=N] [random=%%] [zero=%%] [same=%%]\n"
 		"       [part=%%] [touch=%%] [accesses=%%] [writes=%%] [theta=1/100] [sizes=even|uneven]\n"
 		"       [procs=N] [threads=N] [repeat=N] [map=anon|shm] [thp=0|1]\n"
-		"       [bus=fatal|count] [corrupt=N] [phases=fill,seq,rand,zipf,mix,verify,\n"
-		"       rverify,rewrite,drop,fork,stop,...]\n", why);
+		"       [bus=fatal|count] [corrupt=N] [full=%%] [pace=N] [phases=fill,seq,rand,zipf,\n"
+		"       mix,verify,rverify,rewrite,drop,fork,work,stop,...]\n", why);
 	exit(2);
 }
 
@@ -818,6 +871,7 @@ static void parse_phases(char *list)
 		if (i > PH_STOP || opt.nphases == MAX_PHASES)
 			usage(s);
 		opt.phases[opt.nphases++] = i;
+		opt.works |= i == PH_WORK;
 	}
 }
 
@@ -835,6 +889,7 @@ static void parse(int argc, char **argv)
 		{ "writes", &opt.writes }, { "theta", &opt.theta },
 		{ "procs", &opt.procs }, { "threads", &opt.threads },
 		{ "repeat", &opt.repeat }, { "corrupt", &opt.corrupt },
+		{ "full", &opt.full }, { "pace", &opt.pace },
 	};
 
 	for (int a = 1; a < argc; a++) {
@@ -901,6 +956,9 @@ int main(int argc, char **argv)
 	pthread_barrier_init(&ctl->barrier, &attr,
 			     opt.procs * opt.threads + 1);
 	sigaction(SIGCHLD, &sa, NULL);
+	sa.sa_handler = on_sigterm;
+	if (opt.works)
+		sigaction(SIGTERM, &sa, NULL);
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		die("mlockall");
 

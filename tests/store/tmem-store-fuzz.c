@@ -93,7 +93,17 @@ static void step(Model *model, Input *in)
     unsigned op = next_byte(in), arg;
     ModelRun run;
 
-    switch (op % 19) {
+    /* Few: each fills or compares a store */
+    if (op >= 13 * 19) {
+        arg = next_byte(in);
+        if (op < 13 * 19 + 6) {
+            model_export(model, 1 << arg % 12);
+        } else {
+            model_export_end(model, op % 2);
+        }
+        return;
+    }
+    switch (op % 20) {
     case 0:
     case 1:
         run = next_run(in);
@@ -163,6 +173,16 @@ static void step(Model *model, Input *in)
     case 17:
         model_unreserve(model, next_byte(in) + 1);
         break;
+    case 19:
+        arg = next_byte(in);
+        if (arg < 16) {
+            model_device_fail(model, arg / 2);
+        } else if (arg < 64) {
+            model_device_defer(model, arg & 1);
+        } else {
+            model_device_run(model, arg % 8);
+        }
+        break;
     case 18:
         run = next_run(in);
         model_put_reserved(model, &run, next_byte(in) % (2 * MODEL_KINDS));
@@ -186,12 +206,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .compression = kinds[how % 4],
         .level = how / 4 % 4,
         .pool_quota = quota < 128 ? 0 : (quota - 127) * 2,
+        .checksum = quota & 32,
     };
+    uint64_t device = 0;
     Model *model;
 
+    if (quota >= 64 && quota < 128) {
+        /* Not less: but the limit can be */
+        config.max_size = TMEM_STORE_MIN_SPILL_LIMIT;
+        config.span = config.max_size + SPAN;
+        device = (8 + quota % 16) * TMEM_EXTENT_SIZE;
+    }
     model_clock = G_USEC_PER_SEC;
     model_clock_tick = 1;
-    model = model_new(&config);
+    model = model_new(&config, device);
     model_pool_create(model, 0, 0);
     model_pool_create(model, 1, TMEM_POOL_EPHEMERAL);
     while (in.left) {

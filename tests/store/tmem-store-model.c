@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "tmem-store-model.h"
-
-#define PAGE_WORDS (TMEM_PAGE_SIZE / sizeof(uint64_t))
+#include "tmem-store-content.h"
+#include "hw/virtio/tmem-store-migrate.h"
+#include "tmem-spill-fake.h"
 
 /*
  * A put takes at most one block for the page, one for the nodes of the trees
@@ -19,6 +20,9 @@
  * below that (EXCEED_BLOCKS of the allocator); never beyond max_size otherwise.
  */
 #define EXCEED_BYTES (8 * TMEM_BLOCK_SIZE)
+
+/* What puts leave of max_size to a store that spills: that needs some first. */
+#define SPARE_BYTES EXCEED_BYTES
 
 /* Calls of 1 ms each after which maintenance must have come to an end. */
 #define MAINTAIN_CALLS 20000
@@ -47,6 +51,8 @@ typedef struct ModelPool {
 struct Model {
     TmemStore *store;
     TmemStoreConfig config;
+    FakeSpill *device;       /* NULL: there is none */
+    bool woken;              /* it has made maintenance go on */
     GHashTable *pages;
     GQueue lru;              /* ephemeral pages, the newest first */
     ModelPool pools[MODEL_POOLS];
@@ -64,6 +70,9 @@ struct Model {
     bool walking;
     TmemWalk walk;
     uint64_t walk_left;      /* pages that it still must find */
+
+    TmemExport *export;      /* or NULL */
+    TmemStore *twin;         /* that takes the records */
 };
 
 int64_t model_clock;
@@ -74,13 +83,6 @@ gint64 __wrap_g_get_monotonic_time(void);
 gint64 __wrap_g_get_monotonic_time(void)
 {
     return model_clock += model_clock_tick;
-}
-
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
 }
 
 static guint page_hash(gconstpointer p)
@@ -98,68 +100,6 @@ static gboolean page_equal(gconstpointer a, gconstpointer b)
            left->index == right->index;
 }
 
-/* ---- Contents of pages: they follow from kind and version ---- */
-
-/* The word of a same-filled page; false: the kind has none. */
-static bool same_word(unsigned kind, uint64_t version, uint64_t *word)
-{
-    switch (kind) {
-    case 0:
-        *word = version % 2 ? version : 0;
-        return true;
-    case 1:
-        *word = ~version;
-        return true;
-    case 2:
-        *word = mix(version);
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool word_fits_entry(uint64_t word)
-{
-    return (int64_t)word >= -(INT64_C(1) << 60) &&
-           (int64_t)word < INT64_C(1) << 60;
-}
-
-/* How many words of a page do not compress. */
-static unsigned random_words(unsigned kind, uint64_t version)
-{
-    switch (kind) {
-    case 3:
-        return PAGE_WORDS;
-    case 4:
-        return version % 16;
-    case 5:
-        return mix(version) % PAGE_WORDS;
-    default:
-        return PAGE_WORDS - mix(version) % 64;  /* around what is worth it */
-    }
-}
-
-static void page_fill(uint64_t *words, unsigned kind, uint64_t version)
-{
-    uint64_t word;
-    bool same = same_word(kind, version, &word);
-    unsigned random = random_words(kind, version);
-
-    for (unsigned i = 0; i < PAGE_WORDS; i++) {
-        if (same) {
-            words[i] = word;
-        } else if (kind == 6) {
-            /* Half of each byte: zstd finds that, lz4 does not. */
-            words[i] = mix(version << 9 | i) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-        } else {
-            words[i] = i < random ? mix(version << 9 | i) : i % 7;
-        }
-    }
-    if (!same) {
-        words[PAGE_WORDS / 2] = version;
-    }
-}
-
 static void assert_page_is(const ModelPage *page, const void *got)
 {
     uint64_t want[PAGE_WORDS];
@@ -167,8 +107,6 @@ static void assert_page_is(const ModelPage *page, const void *got)
     page_fill(want, page->kind, page->version);
     g_assert_cmpmem(got, TMEM_PAGE_SIZE, want, sizeof(want));
 }
-
-/* ---- The table ---- */
 
 static ModelPool *pool_by_id(Model *model, uint32_t id)
 {
@@ -305,11 +243,11 @@ static void check_counts(Model *model, const TmemStoreStats *stats)
     g_assert_cmpuint(stats->pages, ==, g_hash_table_size(model->pages));
     g_assert_cmpuint(stats->ephemeral, ==, model->lru.length);
     g_assert_cmpuint(stats->same_filled, ==, model->same);
-    g_assert_cmpuint(stats->same_filled + stats->raw + stats->zstd, <=,
-                     stats->pages);
+    g_assert_cmpuint(stats->same_filled + stats->raw + stats->zstd +
+                     stats->spill.pages, <=, stats->pages);
     if (model->config.compression != TMEM_COMPRESSION_LZ4) {
-        g_assert_cmpuint(stats->same_filled + stats->raw + stats->zstd, ==,
-                         stats->pages);
+        g_assert_cmpuint(stats->same_filled + stats->raw + stats->zstd +
+                         stats->spill.pages, ==, stats->pages);
         g_assert_cmpuint(stats->recompressed, ==, 0);
     }
     g_assert_cmpuint(stats->puts, ==, model->puts);
@@ -317,6 +255,36 @@ static void check_counts(Model *model, const TmemStoreStats *stats)
     g_assert_cmpuint(stats->gets, ==, model->gets);
     g_assert_cmpuint(stats->misses, ==, model->misses);
     g_assert_cmpuint(stats->flushes, ==, model->flushes);
+}
+
+/* Every page on the device is in an extent, and no extent is lost. */
+static void check_spill(Model *model, const TmemStoreStats *stats)
+{
+    const TmemSpill *spill = model->store->spill;
+    uint64_t pages = 0, bytes = 0;
+    uint32_t free, dead = 0;
+
+    if (!spill) {
+        g_assert_cmpuint(stats->spill.pages, ==, 0);
+        return;
+    }
+    free = spill->num_extents - spill->num_touched;
+    for (uint32_t e = 0; e < spill->num_touched; e++) {
+        const TmemExtent *extent = &spill->extents[e];
+
+        pages += extent->pages;
+        bytes += extent->bytes;
+        free += extent->state == TMEM_EXTENT_FREE;
+        dead += extent->state == TMEM_EXTENT_DEAD;
+        g_assert_true((extent->pages > 0) ==
+                      (extent->state == TMEM_EXTENT_LIVE));
+    }
+    g_assert_cmpuint(pages, ==, stats->spill.pages);
+    g_assert_cmpuint(bytes, ==, stats->spill.bytes_stored);
+    g_assert_cmpuint(free, ==, spill->num_free);
+    g_assert_cmpuint(dead, ==, spill->num_dead);
+    g_assert_cmpuint(stats->spill.bad_pages, ==, 0);
+    g_assert_cmpuint(stats->spill.read_errors, ==, 0);
 }
 
 /* What the store has dropped was what had not been used for longest. */
@@ -340,6 +308,7 @@ static void take_evictions(Model *model)
 static TmemStoreStats model_check(Model *model, uint64_t may_take)
 {
     TmemStoreStats stats;
+    uint64_t log_bytes = model->store->log_bytes;
 
     model->store->arena.inject = 0;
     model->injected = false;
@@ -348,23 +317,32 @@ static TmemStoreStats model_check(Model *model, uint64_t may_take)
     check_counts(model, &stats);
     check_pools(model, &stats);
     check_objects(model, &stats);
+    check_spill(model, &stats);
 
     g_assert_cmpuint(stats.max_size, ==, model->max_size);
     g_assert_cmpuint(stats.min_size, ==, model->min_size);
     g_assert_cmpuint(stats.limit, ==, model->limit);
     g_assert_cmpint(stats.cause, ==, model->cause);
-    g_assert_cmpuint(stats.bytes_used, <=, MAX(may_take, model->used));
+    g_assert_cmpuint(stats.bytes_used, <=,
+                     MAX(may_take, model->used) + log_bytes);
     g_assert_cmpuint(stats.bytes_stored + stats.bytes_metadata, <=,
                      stats.bytes_used);
     g_assert_cmpint(tmem_store_over_limit(model->store), ==,
                     stats.bytes_used > stats.limit);
-    model->used = stats.bytes_used;
+    model->used = stats.bytes_used - log_bytes;
     return stats;
 }
 
 /* ---- The calls ---- */
 
-Model *model_new(const TmemStoreConfig *config)
+static void model_wake(void *opaque)
+{
+    Model *model = opaque;
+
+    model->woken = true;
+}
+
+Model *model_new(const TmemStoreConfig *config, uint64_t device)
 {
     Model *model = g_new0(Model, 1);
     GError *err = NULL;
@@ -372,6 +350,13 @@ Model *model_new(const TmemStoreConfig *config)
     model->config = *config;
     model->store = tmem_store_new(config, &err);
     g_assert_no_error(err);
+    if (device) {
+        model->device = fake_new(device);
+        tmem_store_set_spill(model->store, &fake_ops, model->device, device,
+                             &err);
+        g_assert_no_error(err);
+        tmem_store_set_wake(model->store, model_wake, model);
+    }
     model->pages = g_hash_table_new_full(page_hash, page_equal, g_free, NULL);
     g_queue_init(&model->lru);
     model->max_size = config->max_size;
@@ -386,15 +371,43 @@ Model *model_new(const TmemStoreConfig *config)
 void model_free(Model *model)
 {
     model_check_pages(model);
+    model_export_end(model, true);
     model->walking = false;
     model_walk(model, UINT_MAX);
     model_unreserve(model, UINT_MAX);
     for (unsigned i = 0; i < MODEL_POOLS; i++) {
         model_pool_destroy(model, i);
     }
+    model_device_defer(model, false);
     tmem_store_free(model->store);
+    if (model->device) {
+        fake_free(model->device);
+    }
     g_hash_table_destroy(model->pages);
     g_free(model);
+}
+
+void model_device_defer(Model *model, bool defer)
+{
+    if (model->device) {
+        fake_set_defer(model->device, defer);
+    }
+}
+
+void model_device_run(Model *model, unsigned requests)
+{
+    while (model->device && requests-- > 0 && fake_run(model->device)) {
+        continue;
+    }
+    model_check(model, 0);
+}
+
+void model_device_fail(Model *model, unsigned writes)
+{
+    if (model->device) {
+        model->device->fail_writes = writes;
+        model->device->write_error = writes % 2 ? EIO : ENOSPC;
+    }
 }
 
 void model_inject(Model *model, unsigned nth)
@@ -407,6 +420,17 @@ void model_inject(Model *model, unsigned nth)
 static uint32_t no_pool(Model *model)
 {
     return model->store->next_pool + TMEM_MAX_POOLS;
+}
+
+/* Whether so little is left that the store may refuse to take more. */
+static bool is_full(const Model *model, uint64_t used)
+{
+    uint64_t limit = model->limit;
+
+    if (model->device) {
+        limit = MIN(limit, model->max_size - SPARE_BYTES);
+    }
+    return used + REFUSAL_BLOCKS * TMEM_BLOCK_SIZE > limit;
 }
 
 static void put_page(Model *model, unsigned which, uint64_t object,
@@ -458,8 +482,7 @@ static void put_page(Model *model, unsigned which, uint64_t object,
     }
     model->rejected_puts++;
     g_assert_true(quota || injected ||
-                  tmem_store_bytes(model->store) +
-                  REFUSAL_BLOCKS * TMEM_BLOCK_SIZE > model->limit);
+                  is_full(model, tmem_store_bytes(model->store)));
 }
 
 static void put_run(Model *model, const ModelRun *run, unsigned kind,
@@ -496,8 +519,7 @@ void model_reserve(Model *model, unsigned puts)
     /* What is held and not enough for another promise is freed: it was full. */
     g_assert_true(ret == puts || injected || model->kept ||
                   model->reserved == TMEM_MAX_RESERVED ||
-                  model->used + REFUSAL_BLOCKS * TMEM_BLOCK_SIZE >
-                  model->limit);
+                  is_full(model, model->used));
     model->kept = model->kept && ret == puts;
 }
 
@@ -511,6 +533,24 @@ void model_unreserve(Model *model, unsigned puts)
     model_check(model, 0);
 }
 
+static void fetch_done(TmemFetch *fetch)
+{
+}
+
+/* As tmem_store_get(): what the device is told to do later, it does now. */
+static int get_wait(Model *model, uint32_t pool, uint64_t object,
+                    uint64_t index, void *page)
+{
+    TmemFetch fetch = { .done = fetch_done };
+    int ret;
+
+    while ((ret = tmem_store_get_async(model->store, pool, object, index, page,
+                                       &fetch)) == -EINPROGRESS) {
+        g_assert_true(fake_run(model->device) || !model->device->defer);
+    }
+    return ret;
+}
+
 /* Get a page without a look at all the numbers. */
 static void get_page(Model *model, ModelPool *pool, uint64_t object,
                      uint64_t index)
@@ -519,8 +559,8 @@ static void get_page(Model *model, ModelPool *pool, uint64_t object,
     uint64_t got[PAGE_WORDS];
     int ret;
 
-    ret = tmem_store_get(model->store, pool->id ? pool->id : no_pool(model),
-                         object, index, got);
+    ret = get_wait(model, pool->id ? pool->id : no_pool(model), object, index,
+                   got);
     if (page) {
         g_assert_cmpint(ret, ==, 0);
         assert_page_is(page, got);
@@ -685,7 +725,8 @@ void model_set_size(Model *model, uint64_t min_size, uint64_t max_size)
     bool ret = tmem_store_set_size(model->store, min_size, max_size, NULL);
     TmemStoreStats stats;
 
-    if (max_size < TMEM_STORE_MIN_LIMIT || min_size > max_size) {
+    if (max_size < TMEM_STORE_MIN_LIMIT || min_size > max_size ||
+        (model->device && max_size < TMEM_STORE_MIN_SPILL_LIMIT)) {
         g_assert_false(ret);
     } else if (max_size <= MAX(model->max_size, model->config.span)) {
         g_assert_true(ret);
@@ -732,9 +773,13 @@ void model_maintain_all(Model *model)
      * Long enough for what was before not to count as load; and again, as a
      * pass that began before may have come to nothing, which makes it wait.
      */
+    model_device_defer(model, false);
     for (unsigned i = 0; i < 2; i++) {
         model_clock += MAINTAIN_WAIT;
-        while (tmem_store_maintain(model->store, 1000)) {
+        model->woken = true;
+        while (model->woken) {
+            model->woken = false;
+            model->woken |= tmem_store_maintain(model->store, 1000);
             g_assert_cmpuint(++calls, <, MAINTAIN_CALLS);
         }
     }
@@ -787,6 +832,95 @@ void model_walk(Model *model, unsigned steps)
         model->walk_left -= page->expected;
         page->found = true;
     }
+    model_check(model, 0);
+}
+
+static void export_begin(Model *model)
+{
+    TmemStoreConfig config = model->config;
+    GError *err = NULL;
+
+    /* What arrives takes no more room than what there was, but for holes */
+    config.max_size = 2 * MAX(model->config.span, model->max_size);
+    config.min_size = 0;
+    config.span = 0;
+    model->twin = tmem_store_new(&config, &err);
+    g_assert_no_error(err);
+    tmem_import_begin(model->twin);
+    model->export = tmem_export_begin(model->store);
+    g_assert_nonnull(model->export);
+    g_assert_null(tmem_export_begin(model->store));
+}
+
+static bool export_move(Model *model)
+{
+    TmemRecord rec;
+
+    int ret = tmem_export_next(model->export, &rec);
+
+    g_assert_cmpint(ret, >=, 0);
+    if (!ret) {
+        g_assert_cmpuint(tmem_export_pending(model->export), ==, 0);
+        return false;
+    }
+    g_assert_cmpint(tmem_import(model->twin, &rec), ==, 0);
+    return true;
+}
+
+/* Go on with the move to another store, or begin one. */
+void model_export(Model *model, unsigned steps)
+{
+    if (!model->export) {
+        export_begin(model);
+    }
+    while (steps > 0 && export_move(model)) {
+        steps--;
+    }
+    model_check(model, 0);
+}
+
+static void assert_twin_is_equal(Model *model)
+{
+    TmemWalk walk = { 0 };
+    TmemWalkPage found;
+    uint64_t pages = 0;
+    uint32_t pool;
+
+    while (tmem_store_walk(model->twin, &walk, &found)) {
+        ModelPage *page = page_lookup(model, found.pool, found.object,
+                                      found.index);
+
+        g_assert_nonnull(page);
+        assert_page_is(page, found.page);
+        pages++;
+    }
+    g_assert_cmpuint(pages, ==, g_hash_table_size(model->pages));
+    for (unsigned i = 0; i < MODEL_POOLS; i++) {
+        pool = model->pools[i].id;
+        g_assert_true(!pool || tmem_store_pool_exists(model->twin, pool));
+    }
+}
+
+/* End the move, if there is one: at its end, or where it is. */
+void model_export_end(Model *model, bool complete)
+{
+    TmemExportTotals totals;
+
+    if (!model->export) {
+        return;
+    }
+    if (complete) {
+        while (export_move(model)) {
+            continue;
+        }
+        tmem_export_totals(model->export, &totals);
+        g_assert_true(tmem_import_check(model->twin, &totals));
+        assert_twin_is_equal(model);
+    }
+    tmem_export_end(model->export);
+    model->export = NULL;
+    tmem_store_free(model->twin);
+    g_assert_cmpuint(model->store->log_bytes, ==, 0);
     model_check(model, 0);
 }
 

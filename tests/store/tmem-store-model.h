@@ -15,7 +15,7 @@
 #define TMEM_STORE_MODEL_H
 
 #include "qemu/osdep.h"
-#include "tmem-store-internal.h"
+#include "tmem-store-spill-internal.h"
 
 /* Pools that the model uses at one time; more are made to be refused. */
 #define MODEL_POOLS 4
@@ -38,7 +38,8 @@ typedef struct ModelRun {
     unsigned num;
 } ModelRun;
 
-Model *model_new(const TmemStoreConfig *config);
+/* @device: bytes of the device to spill to, or 0: there is none */
+Model *model_new(const TmemStoreConfig *config, uint64_t device);
 
 /* Checks every page a last time. */
 void model_free(Model *model);
@@ -62,7 +63,16 @@ void model_set_limit(Model *model, uint64_t limit, TmemLimitCause cause);
 void model_set_size(Model *model, uint64_t min_size, uint64_t max_size);
 void model_maintain(Model *model, int64_t usec);
 void model_maintain_all(Model *model);
+/* Requests to the device wait from now on, or not any more. */
+void model_device_defer(Model *model, bool defer);
+/* So many of those that wait come to their end. */
+void model_device_run(Model *model, unsigned requests);
+/* So many of the writes that come next fail. */
+void model_device_fail(Model *model, unsigned writes);
 void model_walk(Model *model, unsigned steps);
+/* Pages on their way to another store; in the end, both are the same. */
+void model_export(Model *model, unsigned steps);
+void model_export_end(Model *model, bool complete);
 void model_reset(Model *model);
 void model_check_pages(Model *model);
 

@@ -1,0 +1,14 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The driver as a module on the stock kernel 6.1 of Debian.
+set -eu
+# shellcheck source=tests/lib/vm.sh
+. tests/lib/vm.sh
+# shellcheck source=tests/lib/kernels.sh
+. tests/lib/kernels.sh
+
+kernel_setup 6.1
+kernel_loads swapdev
+kernel_keeps_pages swapdev
+done_testing
