@@ -26,6 +26,7 @@ uint8_t *guest_memory_new(void)
 
     g_assert_cmpuint(num_memories, <, G_N_ELEMENTS(memories));
     memset(mem, GUEST_JUNK, MEMORY_BYTES);
+    ASAN_POISON_MEMORY_REGION(mem, MEMORY_BYTES);
     memories[num_memories++] = mem;
     return mem;
 }
@@ -65,12 +66,22 @@ void guest_cut(GuestPart *part, size_t size, unsigned how)
         left -= len;
     }
     g_assert_cmpuint(at, <=, MEMORY_BYTES);
+    part->end = at;
 }
 
-void guest_poison(const GuestPart *out, const GuestPart *in)
+/* What earlier requests had is all that is not poisoned yet. */
+static void poison(GuestPart *part)
 {
-    ASAN_POISON_MEMORY_REGION(out->mem, MEMORY_BYTES);
-    ASAN_POISON_MEMORY_REGION(in->mem, MEMORY_BYTES);
+    size_t end = MAX(part->end, part->poison_end);
+
+    ASAN_POISON_MEMORY_REGION(part->mem, end);
+    part->poison_end = part->end;
+}
+
+void guest_poison(GuestPart *out, GuestPart *in)
+{
+    poison(out);
+    poison(in);
     for (unsigned i = 0; i < out->num; i++) {
         ASAN_UNPOISON_MEMORY_REGION(out->iov[i].iov_base, out->iov[i].iov_len);
     }
@@ -79,6 +90,8 @@ void guest_poison(const GuestPart *out, const GuestPart *in)
     }
 }
 
+int __real_memcmp(const void *a, const void *b, size_t n);
+int __wrap_memcmp(const void *a, const void *b, size_t n);
 size_t __real_iov_to_buf_full(const struct iovec *iov, unsigned iov_cnt,
                               size_t offset, void *buf, size_t bytes);
 size_t __wrap_iov_to_buf_full(const struct iovec *iov, unsigned iov_cnt,
@@ -97,17 +110,19 @@ void guest_fill(const GuestPart *part)
 
 bool guest_is_junk(const GuestPart *part, size_t offset)
 {
-    for (unsigned i = 0; i < part->num; i++) {
-        const uint8_t *bytes = part->iov[i].iov_base;
-        size_t len = part->iov[i].iov_len, k;
+    static uint8_t junk[GUEST_MAX_BYTES];
 
-        for (k = MIN(offset, len); k < len && bytes[k] == GUEST_JUNK; k++) {
-            continue;
-        }
-        if (k < len) {
+    if (!junk[0]) {
+        memset(junk, GUEST_JUNK, sizeof(junk));
+    }
+    for (unsigned i = 0; i < part->num; i++) {
+        size_t len = part->iov[i].iov_len, skip = MIN(offset, len);
+
+        if (__real_memcmp((uint8_t *)part->iov[i].iov_base + skip, junk,
+                          len - skip)) {
             return false;
         }
-        offset -= MIN(offset, len);
+        offset -= skip;
     }
     return true;
 }
@@ -156,9 +171,6 @@ static bool is_guest_memory(const void *p)
     }
     return false;
 }
-
-int __real_memcmp(const void *a, const void *b, size_t n);
-int __wrap_memcmp(const void *a, const void *b, size_t n);
 
 /* The store compares a page with itself before it copies it. */
 int __wrap_memcmp(const void *a, const void *b, size_t n)

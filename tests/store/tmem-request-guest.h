@@ -30,6 +30,8 @@ typedef struct GuestPart {
     struct iovec iov[GUEST_MAX_DESC];
     unsigned num;
     size_t size;
+    size_t end;             /* of the memory that they lie in */
+    size_t poison_end;      /* and where it ended in the request before */
     uint8_t *mem;
 } GuestPart;
 
@@ -59,7 +61,7 @@ void guest_cut(GuestPart *part, size_t size, unsigned how);
 /**
  * guest_poison: all of the memory, but for what descriptors have
  */
-void guest_poison(const GuestPart *out, const GuestPart *in);
+void guest_poison(GuestPart *out, GuestPart *in);
 
 /**
  * guest_write: to the bytes of the descriptors, from @offset on
