@@ -166,8 +166,12 @@ VM_CPUS=4
 VM_MEM=192M
 VM_DISKS=256M
 VM_APPEND=slub_debug=FZP
-[ "$FAULTS_FRONT" = frontswap ] || VM_APPEND+=" virtio_tmem.frontswap=0"
 VM_TMEM=id=tmem,max-size=128M,num-queues=2
+if [ "$FAULTS_FRONT" = swapdev ]; then
+	VM_APPEND+=" virtio_tmem.frontswap=0"
+	# The size of the swap area, which must take both sides of the fork
+	VM_TMEM=id=tmem,max-size=256M,num-queues=2
+fi
 
 # Instead of that of vm.sh: who has no memory and did not expect it shows where, which
 # is no fault here. Nor is it ours that the kernel warns when it removes a file in
