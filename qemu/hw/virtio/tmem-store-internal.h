@@ -26,7 +26,9 @@
 #include "tmem-store-codec.h"
 #include "tmem-store-index.h"
 
+#ifndef TMEM_SHARD_BITS
 #define TMEM_SHARD_BITS 4
+#endif
 #define TMEM_NUM_SHARDS (1u << TMEM_SHARD_BITS)
 #define TMEM_CLUSTER_BITS 8
 
