@@ -17,13 +17,15 @@ suite()
 	chmod +x "$tmp/$1.sh"
 }
 
-# ends CLAIM STATUS "SUMMARY" SUITE...: the runner's exit status and last line
+# ends CLAIM STATUS "SUMMARY" SUITE...: the runner's exit status and last line;
+# each suite has $limit seconds
+limit=60
 ends()
 {
 	local claim=$1 expected="status $2: $3" status=0 out
 
 	shift 3
-	out=$(T='' TIMEOUT=2 TEST_LOGS=$tmp/logs tests/run "${@/#/$tmp/}" 2> /dev/null) || status=$?
+	out=$(T='' TIMEOUT=$limit TEST_LOGS=$tmp/logs tests/run "${@/#/$tmp/}" 2> /dev/null) || status=$?
 	is "$claim" "status $status: $(tail -n 1 <<< "$out")" "$expected"
 }
 
@@ -57,10 +59,12 @@ ends 'giving up is a failure' 1 '1 passed, 1 failed' bailing.sh
 # shellcheck disable=SC2016 # the suite's own process
 suite dying <<< 'echo ok 1; echo 1..1; kill -SEGV $$'
 ends 'a death is a failure' 1 '1 passed, 1 failed' dying.sh
+limit=2
 suite slow <<< 'echo ok 1; echo 1..1; sleep 1000'
 ends 'a suite that does not end is a failure' 1 '1 passed, 1 failed' slow.sh
 suite stubborn <<< 'trap "" TERM; echo ok 1; echo 1..1; while :; do sleep 1; done'
 ends 'nor does it help to ignore the signal' 1 '1 passed, 1 failed' stubborn.sh
+limit=60
 ends 'a suite that is not there is a failure' 1 '2 passed, 1 failed' gone.sh good.sh
 suite nested <<< 'echo "    not ok 1 - inner"; echo "# not ok"; echo ok 1 - outer; echo 1..1'
 ends 'lines of subtests and comments are not counted' 0 '1 passed, 0 failed' nested.sh

@@ -170,7 +170,7 @@ mock_start good slow:slow ev:events old:no-tmem hang:hang mute:mute mt:mute-tmem
 	huge:huge deep:deep die:die wt:wrong-type neg:negative big:big miss:missing bins:bins \
 	wg:wrong-given ws:wrong-spill ns:no-status
 : >"$dir/file.sock"
-t stat -Q "$dir" -t 1
+t stat -Q "$dir" -t 5
 is 'those that are well are shown, all others have a line' \
 	"$status $(awk 'NR > 1 { print $1 }' <<<"$out" | tr '\n' ' ')$(wc -l <<<"$err")" '4 ev good slow 18'
 says()
@@ -178,9 +178,9 @@ says()
 	like "$1" "$err" "^tmemctl: $2"
 }
 says 'a QEMU that is none of ours' 'old: its QEMU has no query-tmem: it was built without virtio-tmem$'
-says 'a monitor that is taken' 'hang: no greeting within 1 s: another program holds this monitor'
-says 'a QEMU that hangs' 'mute: no answer within 1 s: its QEMU hangs'
-says 'later too' 'mt: no answer within 1 s: its QEMU hangs'
+says 'a monitor that is taken' 'hang: no greeting within 5 s: another program holds this monitor'
+says 'a QEMU that hangs' 'mute: no answer within 5 s: its QEMU hangs'
+says 'later too' 'mt: no answer within 5 s: its QEMU hangs'
 says 'no JSON' 'g: what it sends is not QMP; is this the socket of a QMP monitor'
 says 'another protocol' 'h: what it sends is not QMP'
 says 'no text' 'b: what it sends is not QMP'
@@ -195,10 +195,10 @@ says 'a histogram with too few bins' "bins: its query-tmem has no 'put-latency' 
 says 'a string for a measure' "wg: its query-tmem has no 'given-back.compact' that is a number"
 says 'a string for the node to spill to' "ws: its query-tmem has no 'spill' that is an object"
 says 'no status of it' "ns: its query-tmem has no 'status' that is a string"
-t stat -Q "$dir" -t 2 --json
+t stat -Q "$dir" -t 5 --json
 is 'errors are in the JSON too' "$(jq -c '[.guests[] | select(.error) | .error.kind] | group_by(.) |
 	map("\(.[0]) \(length)")' <<<"$out")" '["protocol 13","timeout 3","unreachable 1","unsupported 1"]'
-t list -Q "$dir" -t 0.3
+t list -Q "$dir" -t 2
 is 'list names the fault' "$(awk '$1 == "hang" || $1 == "die" { print $1, $7 }' <<<"$out")" $'die unreachable\nhang timeout'
 t stat -q "$MOCK_DIR/none.sock" -q "$dir/file.sock"
 like 'no socket there' "$err" 'none: there is no socket .*/none.sock: is the guest running\?'

@@ -153,7 +153,7 @@ is 'guests with one name are two series' "$(promtool check metrics <<<"$out" 2>&
 port=$((20000 + RANDOM % 10000))
 "$TMEMCTL" export -Q "$dir" -t 5 --listen 127.0.0.1:$port 2>"$MOCK_DIR/http" </dev/null &
 pid=$!
-for ((i = 0; i < 100; i++)); do
+for ((i = 0; i < 1000; i++)); do
 	! grep -qs metrics "$MOCK_DIR/http" || break
 	sleep 0.05
 done

@@ -72,6 +72,7 @@ printf '[balance]\ntotal=56M\ninterval=1\n[guest a]\nweight=1\n[guest b]\nweight
 "$tmemctl" balance "${places[@]}" -t 10 -f "$conf" --json >"$log" 2>"$base/balance.err" </dev/null &
 balance=$!
 
+# shellcheck disable=SC2317 # called by settled
 # How far the worst of them is from its share, in permille of it
 error_of()
 {
@@ -88,23 +89,27 @@ settled()
 }
 
 start=$SECONDS
-if VM_PATIENCE=1 vm_poll 60 settled '[8, 16, 32]'; then
-	ok "within 60 s, what they hold is as their weights 1:2:4, to 10 %"
-	diag "after $((SECONDS - start)) s"
+if vm_poll 60 settled '[8, 16, 32]'; then
+	ok "what they hold is as their weights 1:2:4, to 10 %"
+	diag "after $((SECONDS - start)) s; 60 at most on an idle machine"
 else
-	not_ok "within 60 s, what they hold is as their weights 1:2:4, to 10 %" "$(stat_all)" "$(tail -n 1 "$log")"
+	not_ok "what they hold is as their weights 1:2:4, to 10 %" "$(stat_all)" "$(tail -n 1 "$log")"
 fi
+# A guest that has no processor for a moment does not press
 sleep 10
-off=$(error_of '[8, 16, 32]')
-cmp_ok "and stays so (10 s later: $off permille off)" "$off" -le 100
+if vm_poll 5 settled '[8, 16, 32]'; then
+	ok "and stays so"
+else
+	not_ok "and stays so" "$(tail -n 10 "$log")"
+fi
 is "never more than the total" "$(jq -s 'map(select(.committed > 56 * 1048576)) | length' "$log")" 0
 
 diag "$("$tmemctl" top -b -n 2 -i 2 "${places[@]}" -t 10 | sed '1,/^$/d')"
 
 # A cap for the greatest. What it holds goes as it writes to its pages.
-lines=$(wc -l <"$log")
 printf '[balance]\ntotal=56M\ninterval=1\n[guest a]\nweight=1\n[guest b]\nweight=2\n[guest c]\nweight=4\ncap=12M\n' >"$conf.new"
 mv "$conf.new" "$conf"
+lines=$(wc -l <"$log")
 start=$SECONDS
 if vm_poll 60 settled '[14.67, 29.33, 12]'; then
 	ok "a cap: what it gives up goes to the others, by weight"

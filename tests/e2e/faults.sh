@@ -213,6 +213,7 @@ while vm_alive && ! vm_has '^@(mark over|exit|job.error)'; do
 	sleep 2
 	vm_set_size $((4 << 20))
 	sleep 1
+	vm_poll 2 vm_tmem_below bytes-used $(((4 << 20) + 1)) || :
 done
 vm_reach over 300
 vm_send end

@@ -90,7 +90,7 @@ cp "$KERNEL" "$guide/kernel"
 cp "$VM_JOB" "$guide/initrd"
 
 # Networks of libvirt's are no business of this machine's.
-timeout $((100 * VM_PATIENCE)) unshare --net tests/lib/in-root "$root" /guide/follow > "$VM_DIR/followed" 2>&1 || :
+timeout $((200 * VM_PATIENCE)) unshare --net tests/lib/in-root "$root" /guide/follow > "$VM_DIR/followed" 2>&1 || :
 
 # ---- what they did ----
 

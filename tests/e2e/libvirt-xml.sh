@@ -163,7 +163,7 @@ else
 	skip "migrate to another libvirt" "no right to have two host names"
 	step "it ends" v destroy frontswap
 fi
-is "the kernel has no complaint" "$(grep -aE -m 5 -e "$VM_SPLATS" "$LV/console.log" || :)" ''
+is "the kernel has no complaint" "$(vm_console "$LV/console.log" | grep -aE -m 5 -e "$VM_SPLATS" || :)" ''
 step "undefine" v undefine frontswap
 is "nothing is left" "$(lv one virsh -q list --all --name | grep -v '^own$' | tr -d '\n')" ''
 done_testing

@@ -21,8 +21,9 @@ VM_TMEM=id=tmem0,max-size=64M
 VM_TMEM2=id=tmem1,max-size=32M,num-queues=3
 vm_start
 vm_reach step1 60
-# Staged pages are sent after a second at the latest
-sleep 2
+# Staged pages are sent after a second, and reservations given back after another
+vm_tmem_wait reserved-puts 0 20 0 || :
+vm_tmem_wait reserved-puts 0 20 1 || :
 info=$(vm_qmp '{"execute":"query-tmem"}')
 is "query-tmem lists both devices" "$(jq -c '[.return[].path] | sort' <<<"$info")" \
 	'["/machine/peripheral/tmem0","/machine/peripheral/tmem1"]'

@@ -21,13 +21,10 @@ server_start()
 		-qmp "unix:$VM_DIR/nbd.qmp,server=on,wait=off" > "$VM_DIR/nbd.log" 2>&1 < /dev/null &
 	nbd=$!
 	vm_poll 10 test -S "$VM_DIR/nbd.qmp" || bail 'the server starts' "$(cat "$VM_DIR/nbd.log")"
-	{
-		echo '{"execute":"qmp_capabilities"}'
-		printf '{"execute":"nbd-server-start","arguments":{"addr":{"type":"unix","data":{"path":"%s"}}}}\n' \
-			"$VM_DIR/nbd.socket"
-		echo '{"execute":"block-export-add","arguments":{"type":"nbd","id":"nbd","node-name":"spill","name":"","writable":true}}'
-		sleep 1
-	} | socat - "UNIX-CONNECT:$VM_DIR/nbd.qmp" >> "$VM_DIR/nbd.log" 2>&1
+	VM_SOCK=$VM_DIR/nbd.qmp vm_qmp "$(printf '{"execute":"nbd-server-start","arguments":{"addr":{"type":"unix","data":{"path":"%s"}}}}' \
+		"$VM_DIR/nbd.socket")" >> "$VM_DIR/nbd.log"
+	VM_SOCK=$VM_DIR/nbd.qmp vm_qmp '{"execute":"block-export-add","arguments":
+		{"type":"nbd","id":"nbd","node-name":"spill","name":"","writable":true}}' >> "$VM_DIR/nbd.log"
 	vm_poll 10 test -S "$VM_DIR/nbd.socket" || bail 'the server listens' "$(cat "$VM_DIR/nbd.log")"
 }
 server_stop()

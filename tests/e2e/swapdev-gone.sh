@@ -28,7 +28,11 @@ wait $pid
 vm_vals end
 val read "$(cut -d' ' -f1 /proc/self/stat >/dev/null && awk '$3 == "vda" {print $4}' /proc/diskstats)"
 swapoff /dev/vtmem0 || fail swapoff
-usleep 300000
+n=0
+while [ -e /sys/block/vtmem0 ] && [ $n -lt 100 ]; do
+	usleep 100000
+	n=$((n + 1))
+done
 val gone "$([ -e /sys/block/vtmem0 ] && echo no || echo yes)"
 # What it had is free again, and swap works without it
 swap_on /dev/vda

@@ -117,7 +117,8 @@ VM_CPUS=4
 VM_DISKS="1G 21M"
 VM_APPEND=virtio_tmem.verify=1
 [ "$VERIFY_FRONT" = frontswap ] || VM_APPEND+=" virtio_tmem.frontswap=0"
-VM_TMEM=id=tmem,max-size=256M,num-queues=2
+# As the size of the swap device it must take both sides of the fork
+VM_TMEM=id=tmem,max-size=320M,num-queues=2
 vm_start
 
 vm_reach moving 60
@@ -126,6 +127,7 @@ while vm_alive && ! vm_has '^@(mark honest|exit)'; do
 	sleep 2
 	vm_set_size $((4 << 20))
 	sleep 1
+	vm_poll 2 vm_tmem_below bytes-used $(((4 << 20) + 1)) || :
 done
 vm_set_size $((16 << 20))
 vm_reach honest 300

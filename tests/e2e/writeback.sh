@@ -45,8 +45,9 @@ diag "below a quarter of the limit after $((us / 1000)) ms"
 cmp_ok "it got below the new limit" "$(vm_tmem bytes-used)" -le $((held / 4))
 vm_send go1
 
-# A limit that moves all the time
+# A limit that moves all the time, once there is what can be written back
 vm_reach moving 240
+vm_poll 240 vm_has '^@data.fill.rate' || :
 drops=0
 while vm_alive && ! vm_has '^@data.verified' && [ "$drops" -lt "$DROPS" ]; do
 	vm_set_size $((96 << 20))

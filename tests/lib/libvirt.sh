@@ -72,7 +72,7 @@ lv()
 
 	shift
 	(cd "$LV" && exec "${LV_USER[@]}" env HOME="$dir" XDG_RUNTIME_DIR="$dir/run" XDG_CONFIG_HOME="$dir/config" \
-		XDG_CACHE_HOME="$dir/cache" LIBVIRT_DEFAULT_URI=qemu:///session PATH="$LV_PATH" timeout 120 "$@")
+		XDG_CACHE_HOME="$dir/cache" LIBVIRT_DEFAULT_URI=qemu:///session PATH="$LV_PATH" timeout $((60 * VM_PATIENCE)) "$@")
 }
 
 # v ARGUMENT...: virsh, of the libvirt "one"; what it says is kept
@@ -112,6 +112,7 @@ lv_daemon()
 		XDG_CONFIG_HOME="$dir/config" XDG_CACHE_HOME="$dir/cache" PATH="$LV_PATH" \
 		"$LV_LIBVIRTD" -t 600) >"$VM_DIR/libvirtd-$1.log" 2>&1 </dev/null &
 	LV_DAEMONS+=($!)
-	vm_poll 10 test -S "$dir/run/libvirt/libvirt-sock" ||
-		skip_all "libvirtd does not start: $(tail -n 1 "$VM_DIR/libvirtd-$1.log")"
+	vm_poll 10 test -S "$dir/run/libvirt/libvirt-sock" && return
+	[ "$TAP_N" = 0 ] || bail "libvirtd starts again" "$(tail -n 3 "$VM_DIR/libvirtd-$1.log")"
+	skip_all "libvirtd does not start: $(tail -n 1 "$VM_DIR/libvirtd-$1.log")"
 }
