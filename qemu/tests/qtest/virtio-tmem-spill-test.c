@@ -78,9 +78,9 @@ static void *read_error_begin(GString *cmd_line, void *arg)
     return arg;
 }
 
-/* Bytes a second: a chunk of 64 KiB takes two of them */
-#define SLOW_BPS 32768
-#define SLOW_USEC (2 * G_USEC_PER_SEC)
+/* Bytes a second: a chunk of 64 KiB takes four of them */
+#define SLOW_BPS 16384
+#define SLOW_USEC (4 * G_USEC_PER_SEC)
 
 static void *slow_begin(GString *cmd_line, void *arg)
 {
@@ -91,7 +91,7 @@ static void *slow_begin(GString *cmd_line, void *arg)
 }
 
 /* A disk that does so many requests a second */
-#define IOPS 100
+#define IOPS 50
 
 static void *iops_begin(GString *cmd_line, void *arg)
 {
