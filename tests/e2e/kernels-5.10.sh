@@ -13,4 +13,5 @@ kernel_loads frontswap
 kernel_keeps_pages frontswap
 kernel_waits_for_lost frontswap
 kernel_keeps_pages swapdev
+kernel_swapoff_waits
 done_testing

@@ -187,3 +187,34 @@ JOB
 	is "no page is wrong" "$(grep -a -m 5 '^@bad data ' "$VM_DIR/proto.log" || :)" ''
 	vm_data_ok disk
 }
+
+# kernel_swapoff_waits: on a kernel whose swapoff maps what could not be read, it does
+# not come to its end while a page of the swap device is lost.
+kernel_swapoff_waits()
+{
+	vm_job <<JOB
+cgroup box 48M
+$(kernel_front swapdev)
+within box swaptest name=data mib=128 phases=fill,stop &
+pid=\$!
+stopped \$pid
+mark step1
+await go1
+echo 1 >"/sys/bus/pci/devices/\$(tmem_pci)/remove"
+# Who swaps in is charged for it
+echo max >/sys/fs/cgroup/box/memory.max
+swapoff /dev/vtmem0 &
+sleep 15
+val on "\$(grep -c '^/dev/vtmem0' /proc/swaps)"
+JOB
+	VM_TMEM=max-size=128M
+	VM_DISKS=1G
+	VM_APPEND=virtio_tmem.frontswap=0
+	vm_start
+	vm_reach step1 120
+	cmp_ok "pages are held" "$(vm_tmem pages)" -gt 10000
+	vm_send go1
+	vm_finish 120
+	is "swapoff waits when the device has gone with pages" "$(vm_get on)" 1
+	cmp_ok "the log says so" "$(grep -a -c 'swapoff waits for ever' "$VM_DIR/console.log")" -ge 1
+}

@@ -211,8 +211,8 @@ int virtio_tmem_area_lost(struct virtio_tmem_area *area, unsigned long slot,
 	return -EIO;
 }
 
-int virtio_tmem_area_try_load(struct virtio_tmem_area *area, unsigned long slot,
-			      struct page *page)
+int virtio_tmem_area_load(struct virtio_tmem_area *area, unsigned long slot,
+			  struct page *page)
 {
 	struct virtio_tmem *vt = virtio_tmem_pool_device(area->pool);
 	void *entry;
@@ -228,21 +228,14 @@ int virtio_tmem_area_try_load(struct virtio_tmem_area *area, unsigned long slot,
 		return -ENODATA;
 
 	err = virtio_tmem_get(area->pool, slot, page);
-	/* Freed meanwhile, which only happens to who just looks at a disk */
+	/* Put anew or freed meanwhile, which only happens to who just looks at a disk */
+	if (err == -ENOENT && test_bit(slot, area->on_host))
+		err = virtio_tmem_get(area->pool, slot, page);
 	if (err == -ENOENT && !test_bit(slot, area->on_host))
 		return -ENODATA;
 	if (err == -ENOENT)
 		virtio_tmem_count(vt, VT_STAT_GETS_FAILED);
 	return err;
-}
-
-int virtio_tmem_area_load(struct virtio_tmem_area *area, unsigned long slot,
-			  struct page *page)
-{
-	int err = virtio_tmem_area_try_load(area, slot, page);
-
-	return err && err != -ENODATA ? virtio_tmem_area_lost(area, slot, err) :
-					err;
 }
 
 int virtio_tmem_area_load_many(struct virtio_tmem_area *area,
@@ -259,7 +252,7 @@ int virtio_tmem_area_load_many(struct virtio_tmem_area *area,
 	/* Tell by page which one it is */
 	if (err == -ENOENT || err == -EIO || err == -EBADMSG)
 		return -ENODATA;
-	return err ? virtio_tmem_area_lost(area, slot, err) : 0;
+	return err;
 }
 
 struct virtio_tmem_area *virtio_tmem_area_create(struct virtio_tmem *vt,

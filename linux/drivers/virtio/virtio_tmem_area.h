@@ -70,18 +70,21 @@ int virtio_tmem_area_store(struct virtio_tmem_area *area, unsigned long slot,
  * May sleep; allocates nothing.
  *
  * Return: 0; -ENODATA when the slot has no page; another error when it had one
- * that is lost, of which a line in the log says so.
+ * that cannot be got, see virtio_tmem_area_lost().
  */
 int virtio_tmem_area_load(struct virtio_tmem_area *area, unsigned long slot,
 			  struct page *page);
 
-/* The same for who tries again if it fails: says and waits for nothing then */
-int virtio_tmem_area_try_load(struct virtio_tmem_area *area, unsigned long slot,
-			      struct page *page);
-
-/*
- * What is left of virtio_tmem_area_load() then: while the guest reboots it waits,
- * so that nobody is hurt by a device that has gone first. Return: -EIO.
+/**
+ * virtio_tmem_area_lost() - give up the page of a slot
+ * @area: the area
+ * @slot: the slot
+ * @err: what loading it has returned
+ *
+ * Says so in the log. While the guest reboots it waits, so that nobody is hurt by a
+ * device that has gone first: to be called without locks that others need.
+ *
+ * Return: -EIO
  */
 int virtio_tmem_area_lost(struct virtio_tmem_area *area, unsigned long slot,
 			  int err);
@@ -110,7 +113,7 @@ unsigned int virtio_tmem_area_store_many(struct virtio_tmem_area *area,
  * @nr: pages, as for virtio_tmem_put_many()
  *
  * Return: 0; -ENODATA when one of the slots has no page on the host, or one cannot
- * be got: load them one by one; -EIO when the device is gone, and the log says so.
+ * be got: load them one by one; another error when the device is gone.
  */
 int virtio_tmem_area_load_many(struct virtio_tmem_area *area,
 			       unsigned long slot, struct page *page,

@@ -13,6 +13,7 @@
 #include <linux/blkdev.h>
 #include <linux/err.h>
 #include <linux/fs.h>
+#include <linux/oom.h>
 #include <linux/string.h>
 
 #include "virtio_tmem_disk.h"
@@ -35,6 +36,23 @@
  */
 #ifdef VT_BLK_6_1
 #define VT_HAVE_RW_PAGE
+#endif
+
+/*
+ * 5.10: swapoff maps a page whose read has failed ("mm/swapfile: unuse_pte can map
+ * random data if swap read fails" came later). Whether this bio is such a read.
+ */
+#ifdef VT_BLK_5_10
+static inline bool virtio_tmem_swapoff_maps(struct bio *bio)
+{
+	return oom_task_origin(current) &&
+	       PageSwapCache(bio_first_page_all(bio));
+}
+#else
+static inline bool virtio_tmem_swapoff_maps(struct bio *bio)
+{
+	return false;
+}
 #endif
 
 #ifdef VT_BLK_NEW

@@ -134,7 +134,7 @@ static int tmem_wait_for_lost(struct virtio_tmem_area *area, pgoff_t offset,
 				   virtio_tmem_name(virtio_tmem_pool_device(area->pool)),
 				   offset, area->name);
 		schedule_timeout_uninterruptible(10 * HZ);
-		err = virtio_tmem_area_try_load(area, offset, page);
+		err = virtio_tmem_area_load(area, offset, page);
 	} while (err);
 	return 0;
 }
@@ -148,7 +148,7 @@ static int tmem_wait_for_lost(struct virtio_tmem_area *area, pgoff_t offset,
 #endif
 
 /*
- * Return: as virtio_tmem_area_try_load(), or TMEM_ON_DISK. What is to be done
+ * Return: as virtio_tmem_area_load(), or TMEM_ON_DISK. What is to be done
  * about a page that is lost may take long, and is not for under the lock.
  */
 static int tmem_load(struct virtio_tmem_swap_area *sa, pgoff_t offset,
@@ -157,7 +157,7 @@ static int tmem_load(struct virtio_tmem_swap_area *sa, pgoff_t offset,
 	int err;
 
 	if (!sa->wb.on_disk)
-		return virtio_tmem_area_try_load(sa->area, offset, page);
+		return virtio_tmem_area_load(sa->area, offset, page);
 	down_read(&sa->wb.move_lock);
 	if (test_bit(offset, sa->wb.on_disk)) {
 		virtio_tmem_count(virtio_tmem_pool_device(sa->area->pool),
@@ -165,7 +165,7 @@ static int tmem_load(struct virtio_tmem_swap_area *sa, pgoff_t offset,
 		err = TMEM_ON_DISK;
 	} else {
 		virtio_tmem_delay(VT_DELAY_LOAD);
-		err = virtio_tmem_area_try_load(sa->area, offset, page);
+		err = virtio_tmem_area_load(sa->area, offset, page);
 	}
 	up_read(&sa->wb.move_lock);
 	return err;

@@ -147,6 +147,9 @@ static bool virtio_tmem_cgroup_has_room(swp_entry_t entry)
 	struct mem_cgroup *memcg;
 	bool room = true;
 
+	/* There is no map of swap entries to cgroups then */
+	if (mem_cgroup_disabled())
+		return true;
 	rcu_read_lock();
 	memcg = mem_cgroup_from_id(lookup_swap_cgroup_id(entry));
 	for (; memcg && room; memcg = parent_mem_cgroup(memcg))

@@ -147,11 +147,11 @@ static int vtmem_set_on_backing(struct virtio_tmem_disk *d, unsigned long slot,
 }
 
 /*
- * Return: 0; 1 when the page is on the backing device; -EIO when it is lost, of
- * which nothing is said if there is going to be another try.
+ * Return: 0; 1 when the page is on the backing device; an error when it cannot be
+ * got.
  */
 static int vtmem_read_page(struct virtio_tmem_disk *d, unsigned long slot,
-			   struct page *page, bool try)
+			   struct page *page)
 {
 	/* Pairs with the release in vtmem_make_area() */
 	struct virtio_tmem_area *area = smp_load_acquire(&d->area);
@@ -164,8 +164,7 @@ static int vtmem_read_page(struct virtio_tmem_disk *d, unsigned long slot,
 	if (area) {
 		if (test_bit(slot, d->wb.on_disk))
 			return 1;
-		err = try ? virtio_tmem_area_try_load(area, slot, page) :
-			    virtio_tmem_area_load(area, slot, page);
+		err = virtio_tmem_area_load(area, slot, page);
 	}
 	/* Never written: udev and others like to look at any block device */
 	if (err == -ENODATA) {
@@ -214,7 +213,7 @@ static void vtmem_end_run(struct vtmem_cursor *c)
 	c->run = 0;
 }
 
-/* Whether a chunk of several pages was read from the host: 0, 1 or -EIO */
+/* Whether a chunk of several pages was read from the host: 0, 1 or an error */
 static int vtmem_read_many(struct virtio_tmem_disk *d, unsigned long slot,
 			   struct page *page, unsigned int nr)
 {
@@ -247,7 +246,7 @@ static int vtmem_read_chunk(struct vtmem_cursor *c, struct page *page,
 		return 0;
 	}
 	for (i = 0; i < nr; i++) {
-		ret = vtmem_read_page(c->d, c->slot, page + i, false);
+		ret = vtmem_read_page(c->d, c->slot, page + i);
 		if (ret < 0)
 			return ret;
 		if (!ret)
@@ -283,8 +282,9 @@ static int vtmem_write_chunk(struct vtmem_cursor *c, struct page *page,
 	return 0;
 }
 
-/* All of it can be done anew when it returns -EAGAIN */
-static int vtmem_try_rw(struct virtio_tmem_disk *d, struct bio *bio)
+/* All of it can be done anew when it returns -EAGAIN. @slot: where it failed. */
+static int vtmem_try_rw(struct virtio_tmem_disk *d, struct bio *bio,
+			unsigned long *slot)
 {
 	struct vtmem_cursor c = {
 		.d = d,
@@ -313,6 +313,7 @@ static int vtmem_try_rw(struct virtio_tmem_disk *d, struct bio *bio)
 	vtmem_end_run(&c);
 unlock:
 	up_read(&d->wb.move_lock);
+	*slot = c.slot;
 	return err;
 }
 
@@ -364,15 +365,36 @@ static bool vtmem_is_whole_pages(struct bio *bio)
 	return true;
 }
 
+/* A page of a read is lost. This may wait, so it is not for under move_lock. */
+static int vtmem_lost(struct virtio_tmem_disk *d, struct bio *bio,
+		      unsigned long slot, int err)
+{
+	while (virtio_tmem_swapoff_maps(bio)) {
+		pr_err_ratelimited("virtio_tmem %s: page in slot %lu of %s is lost (error %d): swapoff waits for ever, as this kernel would map what was not read\n",
+				   virtio_tmem_name(d->vt), slot,
+				   d->disk->disk_name, err);
+		schedule_timeout_uninterruptible(10 * HZ);
+		err = vtmem_try_rw(d, bio, &slot);
+		if (!err)
+			return 0;
+	}
+	/* Nobody is to find what these pages were before */
+	zero_fill_bio(bio);
+	return virtio_tmem_area_lost(d->area, slot, err);
+}
+
 static int vtmem_rw(struct virtio_tmem_disk *d, struct bio *bio)
 {
+	unsigned long slot;
 	int err;
 
 	/* The write that is waited for is not one of those that wait for us */
-	while ((err = vtmem_try_rw(d, bio)) == -EAGAIN)
+	while ((err = vtmem_try_rw(d, bio, &slot)) == -EAGAIN)
 		virtio_tmem_wb_wait(&d->wb,
 				    bio->bi_iter.bi_sector >> VT_SECTORS_SHIFT,
 				    bio_sectors(bio) >> VT_SECTORS_SHIFT);
+	if (err && bio_op(bio) == REQ_OP_READ)
+		err = vtmem_lost(d, bio, slot, err);
 	return err;
 }
 
@@ -424,7 +446,7 @@ static int vtmem_rw_page(struct block_device *bdev, sector_t sector,
 		return -EOPNOTSUPP;
 	down_read(&d->wb.move_lock);
 	if (!op_is_write(op))
-		ret = vtmem_read_page(d, slot, page, true);
+		ret = vtmem_read_page(d, slot, page);
 	else if (PageSwapCache(page))
 		ret = vtmem_write_pages(d, slot, page, 1) == 1 ? 0 : -EAGAIN;
 	else
