@@ -16,8 +16,11 @@
 #include "qemu/bswap.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
+#include "block/aio-wait.h"
 #include "hw/virtio/tmem-store-migrate.h"
 #include "hw/virtio/virtio-tmem.h"
 #include "io/channel-file.h"
@@ -96,7 +99,17 @@ typedef enum VirtIOTMEMLoad {
     VIRTIO_TMEM_LOAD_COMPLETE,
 } VirtIOTMEMLoad;
 
+/*
+ * A guest can take the device away at any time, by its PCIe slot, and the
+ * migration thread may be in here then, without the BQL. So it has the store only
+ * with the lock held, and what migration knows of, the section and this,
+ * stays until it is over: then nobody can be in between any more.
+ */
 struct VirtIOTMEMMigration {
+    QemuMutex lock;             /* not held while something is sent */
+    VirtIOTMEM *tmem;           /* NULL: the device is gone */
+    char section[256];
+    bool active;                /* of the source: begun, not cleaned up yet */
     TmemExport *export;         /* of the source */
     VirtIOTMEMLoad load;        /* of the destination */
     TmemRecord record;          /* of both: the one under way */
@@ -173,16 +186,17 @@ static void virtio_tmem_add_record(VirtIOTMEMMigration *m)
     }
 }
 
-/*
- * Send a chunk of what has changed. Returns: 1 when there was more than it; 0;
- * or a negative error.
- */
-static int virtio_tmem_send_records(VirtIOTMEM *tmem, QEMUFile *f)
+/* What has changed, as much as a chunk has room for. Returns: as the next one. */
+static int virtio_tmem_get_records(VirtIOTMEMMigration *m)
 {
-    VirtIOTMEMMigration *m = tmem->migration;
     int more = 1;
 
+    QEMU_LOCK_GUARD(&m->lock);
     m->used = 0;
+    if (!m->tmem) {
+        error_report("virtio-tmem: the guest has removed the device");
+        return -ENODEV;
+    }
     while (more > 0 &&
            m->used + VIRTIO_TMEM_RECORD_SIZE <= VIRTIO_TMEM_CHUNK_SIZE) {
         more = tmem_export_next(m->export, &m->record);
@@ -192,11 +206,24 @@ static int virtio_tmem_send_records(VirtIOTMEM *tmem, QEMUFile *f)
     }
     if (more < 0) {
         error_report("virtio-tmem: a page that was spilled cannot be read");
-        return more;
+    } else if (m->used) {
+        trace_virtio_tmem_save(m->tmem, m->used);
     }
-    if (m->used) {
+    return more;
+}
+
+/*
+ * Send a chunk of what has changed. Returns: 1 when there was more than it; 0;
+ * or a negative error.
+ */
+static int virtio_tmem_send_records(VirtIOTMEMMigration *m, QEMUFile *f)
+{
+    int more = virtio_tmem_get_records(m);
+
+    /* Who removes the device may wait for the lock */
+    aio_wait_kick();
+    if (more >= 0 && m->used) {
         virtio_tmem_put_chunk(f, VIRTIO_TMEM_CHUNK_RECORDS, m->chunk, m->used);
-        trace_virtio_tmem_save(tmem, m->used);
     }
     return more;
 }
@@ -228,25 +255,49 @@ static bool virtio_tmem_goes_to_file(QEMUFile *f)
                                TYPE_QIO_CHANNEL_FILE);
 }
 
+/* Payload, wherever it is kept, and metadata */
+static uint64_t virtio_tmem_held_bytes(const TmemStoreStats *stats)
+{
+    return stats->bytes_stored + stats->spill.bytes_stored +
+           stats->bytes_metadata;
+}
+
+/*
+ * Whether all could not be loaded again into a store like this, in a file from
+ * which nobody can go back.
+ */
+static bool virtio_tmem_is_too_large(VirtIOTMEM *tmem, QEMUFile *f,
+                                     const TmemStoreStats *stats, Error **errp)
+{
+    uint64_t bytes = virtio_tmem_held_bytes(stats);
+
+    if (bytes <= stats->max_size || !virtio_tmem_goes_to_file(f)) {
+        return false;
+    }
+    error_setg(errp, "virtio-tmem: with spilled pages the store holds %"
+               PRIu64 " bytes, more than '%s' (%" PRIu64 "): it could not "
+               "be loaded again; raise it, or migrate to another QEMU",
+               bytes, VIRTIO_TMEM_MAX_SIZE_PROP, stats->max_size);
+    return true;
+}
+
 static int virtio_tmem_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
-    VirtIOTMEM *tmem = opaque;
-    VirtIOTMEMMigration *m = tmem->migration;
+    VirtIOTMEMMigration *m = opaque;
+    VirtIOTMEM *tmem = m->tmem;
     VirtIOTMEMHeader header;
     TmemStoreStats stats;
-    uint64_t bytes;
     int ret;
 
+    if (!tmem) {
+        error_setg(errp, "virtio-tmem: the guest has removed the device");
+        return -ENODEV;
+    }
     tmem_store_get_stats(tmem->store, &stats);
-    bytes = stats.bytes_stored + stats.spill.bytes_stored +
-            stats.bytes_metadata;
-    if (bytes > stats.max_size && virtio_tmem_goes_to_file(f)) {
-        error_setg(errp, "virtio-tmem: with spilled pages the store holds %"
-                   PRIu64 " bytes, more than '%s' (%" PRIu64 "): it could not "
-                   "be loaded again; raise it, or migrate to another QEMU",
-                   bytes, VIRTIO_TMEM_MAX_SIZE_PROP, stats.max_size);
+    if (virtio_tmem_is_too_large(tmem, f, &stats, errp)) {
         return -ENOSPC;
     }
+    m->active = true;
     m->export = tmem_export_begin(tmem->store);
     if (!m->export) {
         error_setg(errp, "virtio-tmem: the page store is being sent already");
@@ -256,7 +307,7 @@ static int virtio_tmem_save_setup(QEMUFile *f, void *opaque, Error **errp)
     header.num_queues = cpu_to_be32(tmem->num_queues);
     header.guest_features = cpu_to_be64(VIRTIO_DEVICE(tmem)->guest_features);
     header.pages = cpu_to_be64(stats.pages);
-    header.bytes = cpu_to_be64(bytes);
+    header.bytes = cpu_to_be64(virtio_tmem_held_bytes(&stats));
     header.max_size = cpu_to_be64(stats.max_size);
     virtio_tmem_put_chunk(f, VIRTIO_TMEM_CHUNK_HEADER, &header, sizeof(header));
     virtio_tmem_put_chunk(f, VIRTIO_TMEM_CHUNK_END, NULL, 0);
@@ -268,24 +319,45 @@ static int virtio_tmem_save_setup(QEMUFile *f, void *opaque, Error **errp)
     return ret;
 }
 
+static void virtio_tmem_end_export(VirtIOTMEMMigration *m)
+{
+    QEMU_LOCK_GUARD(&m->lock);
+    tmem_export_end(m->export);
+    m->export = NULL;
+}
+
+static void virtio_tmem_migration_free(void *opaque)
+{
+    VirtIOTMEMMigration *m = opaque;
+
+    unregister_savevm(NULL, m->section, m);
+    qemu_mutex_destroy(&m->lock);
+    g_free(m);
+}
+
 static void virtio_tmem_save_cleanup(void *opaque)
 {
-    VirtIOTMEM *tmem = opaque;
+    VirtIOTMEMMigration *m = opaque;
 
-    tmem_export_end(tmem->migration->export);
-    tmem->migration->export = NULL;
+    virtio_tmem_end_export(m);
+    if (m->active && !m->tmem) {
+        /* Not while sections are looked at one after the other */
+        aio_bh_schedule_oneshot(qemu_get_aio_context(),
+                                virtio_tmem_migration_free, m);
+    }
+    m->active = false;
 }
 
 /* Without the BQL in a migration: vCPUs put, get and flush meanwhile */
 static int virtio_tmem_save_live_iterate(QEMUFile *f, void *opaque)
 {
-    VirtIOTMEM *tmem = opaque;
+    VirtIOTMEMMigration *m = opaque;
     int64_t end = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
                   VIRTIO_TMEM_ITERATE_MS;
     int more, ret;
 
     do {
-        more = virtio_tmem_send_records(tmem, f);
+        more = virtio_tmem_send_records(m, f);
         ret = more < 0 ? more : qemu_file_get_error(f);
     } while (!ret && more && !migration_rate_exceeded(f) &&
              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) < end);
@@ -296,41 +368,52 @@ static int virtio_tmem_save_live_iterate(QEMUFile *f, void *opaque)
 /* The guest has stopped, and its last request has been answered */
 static int virtio_tmem_save_live_complete(QEMUFile *f, void *opaque)
 {
-    VirtIOTMEM *tmem = opaque;
+    VirtIOTMEMMigration *m = opaque;
     TmemExportTotals totals;
     VirtIOTMEMTotals out;
+    TmemStoreStats stats;
+    Error *err = NULL;
     int more;
 
+    if (m->tmem) {
+        /* It may have grown since, and the guest can still go on */
+        tmem_store_get_stats(m->tmem->store, &stats);
+        if (virtio_tmem_is_too_large(m->tmem, f, &stats, &err)) {
+            error_report_err(err);
+            return -ENOSPC;
+        }
+    }
     virtio_tmem_put_chunk(f, VIRTIO_TMEM_CHUNK_FINAL, NULL, 0);
     do {
-        more = virtio_tmem_send_records(tmem, f);
+        more = virtio_tmem_send_records(m, f);
         if (more < 0) {
             return more;
         }
     } while (more && !qemu_file_get_error(f));
-    tmem_export_totals(tmem->migration->export, &totals);
+    tmem_export_totals(m->export, &totals);
     out.pages = cpu_to_be64(totals.pages);
     out.num_pools = cpu_to_be32(totals.num_pools);
     out.next_pool = cpu_to_be32(totals.next_pool);
     virtio_tmem_put_chunk(f, VIRTIO_TMEM_CHUNK_TOTALS, &out, sizeof(out));
     virtio_tmem_put_chunk(f, VIRTIO_TMEM_CHUNK_END, NULL, 0);
-    trace_virtio_tmem_save_complete(tmem, totals.pages);
+    trace_virtio_tmem_save_complete(m->tmem, totals.pages);
     /* In postcopy, RAM follows: what happens here then is of no account */
-    virtio_tmem_save_cleanup(tmem);
+    virtio_tmem_end_export(m);
     return qemu_file_get_error(f);
 }
 
 static void virtio_tmem_state_pending(void *opaque, uint64_t *must_precopy,
                                       uint64_t *can_postcopy)
 {
-    VirtIOTMEM *tmem = opaque;
+    VirtIOTMEMMigration *m = opaque;
 
+    QEMU_LOCK_GUARD(&m->lock);
     /*
      * In postcopy, only RAM follows later: the store moves before the
      * destination starts, so that a get never waits for the network.
      */
-    if (tmem->migration->export) {
-        *must_precopy += tmem_export_pending(tmem->migration->export);
+    if (m->export) {
+        *must_precopy += tmem_export_pending(m->export);
     }
 }
 
@@ -560,8 +643,8 @@ static int virtio_tmem_load_chunk(VirtIOTMEM *tmem, uint32_t type, size_t len)
 
 static int virtio_tmem_load_state(QEMUFile *f, void *opaque, int version_id)
 {
-    VirtIOTMEM *tmem = opaque;
-    VirtIOTMEMMigration *m = tmem->migration;
+    VirtIOTMEMMigration *m = opaque;
+    VirtIOTMEM *tmem = m->tmem;
 
     for (;;) {
         uint32_t type = qemu_get_be32(f);
@@ -609,25 +692,25 @@ static void virtio_tmem_forget_reservations(VirtIOTMEM *tmem)
 
 static int virtio_tmem_load_setup(QEMUFile *f, void *opaque, Error **errp)
 {
-    VirtIOTMEM *tmem = opaque;
+    VirtIOTMEMMigration *m = opaque;
 
-    virtio_tmem_forget_reservations(tmem);
-    tmem_import_begin(tmem->store);
-    tmem->migration->load = VIRTIO_TMEM_LOAD_BEGUN;
+    virtio_tmem_forget_reservations(m->tmem);
+    tmem_import_begin(m->tmem->store);
+    m->load = VIRTIO_TMEM_LOAD_BEGUN;
     return 0;
 }
 
 static int virtio_tmem_load_cleanup(void *opaque)
 {
-    VirtIOTMEM *tmem = opaque;
+    VirtIOTMEMMigration *m = opaque;
 
-    if (tmem->migration->load != VIRTIO_TMEM_LOAD_NONE) {
+    if (m->load != VIRTIO_TMEM_LOAD_NONE) {
         /* It has failed: the store knows of none that the stream has said */
-        tmem_store_reset(tmem->store);
-        virtio_tmem_forget_reservations(tmem);
-        tmem->migration->load = VIRTIO_TMEM_LOAD_NONE;
+        tmem_store_reset(m->tmem->store);
+        virtio_tmem_forget_reservations(m->tmem);
+        m->load = VIRTIO_TMEM_LOAD_NONE;
     }
-    tmem_import_end(tmem->store);
+    tmem_import_end(m->tmem->store);
     return 0;
 }
 
@@ -721,19 +804,34 @@ void virtio_tmem_migration_init(VirtIOTMEM *tmem)
     g_autofree char *id = path ? g_strdup_printf("%s/" VIRTIO_TMEM_SECTION,
                                                  path)
                                : g_strdup(VIRTIO_TMEM_SECTION);
-    char idstr[256];
+    VirtIOTMEMMigration *m = g_new0(VirtIOTMEMMigration, 1);
 
-    tmem->migration = g_new0(VirtIOTMEMMigration, 1);
-    strpadcpy(idstr, sizeof(idstr), id, '\0');
-    register_savevm_live(idstr, VMSTATE_INSTANCE_ID_ANY,
+    qemu_mutex_init(&m->lock);
+    m->tmem = tmem;
+    tmem->migration = m;
+    pstrcpy(m->section, sizeof(m->section), id);
+    register_savevm_live(m->section, VMSTATE_INSTANCE_ID_ANY,
                          VIRTIO_TMEM_SECTION_VERSION,
-                         &virtio_tmem_savevm_handlers, tmem);
+                         &virtio_tmem_savevm_handlers, m);
+}
+
+/* The migration thread may wait for a page that the main loop is to read */
+static bool virtio_tmem_is_sending(VirtIOTMEMMigration *m)
+{
+    return qemu_mutex_trylock(&m->lock);
 }
 
 void virtio_tmem_migration_cleanup(VirtIOTMEM *tmem)
 {
-    unregister_savevm(VMSTATE_IF(tmem), VIRTIO_TMEM_SECTION, tmem);
-    tmem_export_end(tmem->migration->export);
-    g_free(tmem->migration);
+    VirtIOTMEMMigration *m = tmem->migration;
+
+    AIO_WAIT_WHILE_UNLOCKED(NULL, virtio_tmem_is_sending(m));
+    tmem_export_end(m->export);
+    m->export = NULL;
+    m->tmem = NULL;
     tmem->migration = NULL;
+    qemu_mutex_unlock(&m->lock);
+    if (!m->active) {
+        virtio_tmem_migration_free(m);
+    }
 }
