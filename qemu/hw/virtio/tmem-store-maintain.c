@@ -465,7 +465,10 @@ static bool recompress_step(TmemStore *store)
 /* Whether the device has had time enough. */
 static bool pass_is_stalled(TmemStore *store, TmemStep step, int64_t now)
 {
-    if (step != TMEM_STEP_WAIT) {
+    TmemSpill *spill = store->spill;
+
+    if (step != TMEM_STEP_WAIT ||
+        (spill->ops->held && spill->ops->held(spill->dev))) {
         store->waits_since = 0;
     } else if (!store->waits_since) {
         store->waits_since = now;

@@ -101,8 +101,8 @@ typedef enum VirtIOTMEMLoad {
 
 /*
  * A guest can take the device away at any time, by its PCIe slot, and the
- * migration thread may be in here then, without the BQL. So it has the store only
- * with the lock held, and what migration knows of, the section and this,
+ * migration thread may be in here then, without the BQL. So it has the store
+ * only with the lock held, and what migration knows of, the section and this,
  * stays until it is over: then nobody can be in between any more.
  */
 struct VirtIOTMEMMigration {
@@ -186,7 +186,7 @@ static void virtio_tmem_add_record(VirtIOTMEMMigration *m)
     }
 }
 
-/* What has changed, as much as a chunk has room for. Returns: as the next one. */
+/* What has changed, as much as a chunk can take. Returns: as the next one. */
 static int virtio_tmem_get_records(VirtIOTMEMMigration *m)
 {
     int more = 1;

@@ -117,13 +117,15 @@ static TmemSpillInfo *virtio_tmem_get_spill(VirtIOTMEM *tmem,
                                             const TmemSpillStats *stats)
 {
     TmemSpillInfo *info;
+    BlockDriverState *bs;
 
     if (!tmem->spill) {
         return NULL;
     }
     info = g_new0(TmemSpillInfo, 1);
-    info->node = g_strdup(bdrv_get_device_or_node_name(
-                              blk_bs(tmem->spill_blk)));
+    /* drive_del takes it away, whoever has it */
+    bs = blk_bs(tmem->spill_blk);
+    info->node = g_strdup(bs ? bdrv_get_device_or_node_name(bs) : "");
     info->status = virtio_tmem_spill_status(stats->state);
     info->size = stats->size;
     info->bytes_free = stats->bytes_free;

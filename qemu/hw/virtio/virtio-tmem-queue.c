@@ -60,6 +60,21 @@
  */
 #define VIRTIO_TMEM_BUDGET 2048
 
+/* And in any case not beyond the request with which it has taken so long */
+#define VIRTIO_TMEM_BUDGET_NS (50 * SCALE_MS)
+
+static void virtio_tmem_begin_budget(VirtIOTMEMQueue *q)
+{
+    q->spent = 0;
+    q->began = get_clock();
+}
+
+static bool virtio_tmem_budget_is_spent(const VirtIOTMEMQueue *q)
+{
+    return q->spent >= VIRTIO_TMEM_BUDGET ||
+           get_clock() - q->began >= VIRTIO_TMEM_BUDGET_NS;
+}
+
 static bool virtio_tmem_may_run(VirtIOTMEM *tmem)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(tmem);
@@ -173,14 +188,14 @@ static void virtio_tmem_serve_ring(VirtIOTMEMQueue *q, bool drop_bql)
         return;
     }
 
-    q->spent = 0;
+    virtio_tmem_begin_budget(q);
     do {
         virtio_queue_set_notification(q->vq, 0);
         while ((elem = virtio_tmem_pop(q))) {
             if (!virtio_tmem_serve_one(q, elem, drop_bql)) {
                 return;
             }
-            if (q->spent >= VIRTIO_TMEM_BUDGET) {
+            if (virtio_tmem_budget_is_spent(q)) {
                 virtio_tmem_queue_kick(q);
                 return;
             }
@@ -257,12 +272,12 @@ static void virtio_tmem_serve_in_iothread(VirtIOTMEMQueue *q)
     if (q->task || !virtio_tmem_check_driver(q)) {
         return;
     }
-    q->spent = 0;
+    virtio_tmem_begin_budget(q);
     do {
         if (suppress) {
             virtio_queue_set_notification(q->vq, 0);
         }
-        while (!q->task && q->spent < VIRTIO_TMEM_BUDGET &&
+        while (!q->task && !virtio_tmem_budget_is_spent(q) &&
                (elem = virtio_tmem_pop(q))) {
             size_t used_len;
 
@@ -283,7 +298,7 @@ static void virtio_tmem_serve_in_iothread(VirtIOTMEMQueue *q)
         if (suppress) {
             virtio_queue_set_notification(q->vq, 1);
         }
-        if (q->spent >= VIRTIO_TMEM_BUDGET) {
+        if (virtio_tmem_budget_is_spent(q)) {
             event_notifier_set(virtio_queue_get_host_notifier(q->vq));
             break;
         }

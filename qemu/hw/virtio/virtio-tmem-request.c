@@ -525,6 +525,8 @@ bool virtio_tmem_resume(VirtIOTMEMQueue *q, size_t *used_len)
         }
         return false;
     }
+    /* Its pool may have gone while it waited for a page */
+    tmem_store_end_fetch(q->tmem->store, &q->fetch);
     resp.status = status;
     *used_len = virtio_tmem_respond(q->parked, &resp);
     g_free(q->parked);

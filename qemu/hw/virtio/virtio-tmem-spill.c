@@ -232,26 +232,35 @@ static void virtio_tmem_spill_failed(void *dev, TmemSpillOp op, int err)
     qemu_bh_schedule(spill->bh);
 }
 
+/* As spill_next(), of writes */
+static bool virtio_tmem_spill_held(void *dev)
+{
+    VirtIOTMEMSpill *spill = dev;
+
+    return !qatomic_read(&spill->running) || qatomic_read(&spill->drained);
+}
+
 static const TmemSpillOps virtio_tmem_spill_ops = {
     .read = virtio_tmem_spill_read,
     .write = virtio_tmem_spill_write,
     .discard = virtio_tmem_spill_discard,
     .read_now = virtio_tmem_spill_read_now,
     .failed = virtio_tmem_spill_failed,
+    .held = virtio_tmem_spill_held,
 };
 
 static void spill_drained_begin(void *opaque)
 {
     VirtIOTMEMSpill *spill = opaque;
 
-    spill->drained = true;
+    qatomic_set(&spill->drained, true);
 }
 
 static void spill_drained_end(void *opaque)
 {
     VirtIOTMEMSpill *spill = opaque;
 
-    spill->drained = false;
+    qatomic_set(&spill->drained, false);
     qemu_bh_schedule(spill->bh);
 }
 
@@ -264,7 +273,7 @@ static void spill_vm_state(void *opaque, bool running, RunState state)
 {
     VirtIOTMEMSpill *spill = opaque;
 
-    spill->running = running;
+    qatomic_set(&spill->running, running);
     qemu_bh_schedule(spill->bh);
 }
 

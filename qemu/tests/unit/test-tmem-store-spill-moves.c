@@ -163,6 +163,31 @@ static void test_a_silent_device_counts_as_failed(void)
     fixture_free(&f);
 }
 
+/* But not one that waits because the VM has stopped */
+static void test_a_held_device_is_not_silent(void)
+{
+    Fixture f = fixture_new(64 * MIB);
+
+    put_all(&f, 12000);
+    fake_set_defer(f.fake, true);
+    f.fake->held = true;
+    tmem_store_set_limit(f.store, MAX_SIZE / 8, TMEM_LIMIT_PRESSURE);
+    maintain(&f);
+    g_assert_cmpint(f.store->pass, ==, TMEM_PASS_SPILL);
+    g_assert_cmpint(f.store->waits_since, ==, 0);
+
+    /* It has its time from when it may go on */
+    f.fake->held = false;
+    maintain(&f);
+    g_assert_cmpint(f.store->waits_since, >, 0);
+    g_assert_cmpint(spill_stats(&f).state, ==, TMEM_SPILL_ACTIVE);
+    g_assert_cmpuint(f.fake->write_failures, ==, 0);
+    fake_set_defer(f.fake, false);
+    maintain(&f);
+    g_assert_cmpuint(spill_stats(&f).pages, >, 5000);
+    fixture_free(&f);
+}
+
 /* Small pages stay: when there are no others, the guest has to help */
 static void test_the_last_page_is_told_of(void)
 {
@@ -324,6 +349,8 @@ int main(int argc, char **argv)
                     test_no_bad_page_while_the_limit_moves);
     g_test_add_func("/tmem-store-spill/silent-device",
                     test_a_silent_device_counts_as_failed);
+    g_test_add_func("/tmem-store-spill/a-held-device-is-not-silent",
+                    test_a_held_device_is_not_silent);
     g_test_add_func("/tmem-store-spill/exhausted",
                     test_the_last_page_is_told_of);
     g_test_add_func("/tmem-store-spill/spilled-pages-are-exported",

@@ -31,6 +31,7 @@ typedef struct FakeSpill {
     uint8_t *bytes;
     GMutex lock;            /* protects all below */
     bool defer;             /* requests wait for fake_run() */
+    bool held;              /* and it says that it is to blame for that */
     GQueue waiting;
     unsigned fail_writes;   /* so many that come next */
     int write_error;
@@ -175,12 +176,20 @@ static inline void fake_set_defer(FakeSpill *fake, bool defer)
     }
 }
 
+static bool fake_held(void *dev)
+{
+    FakeSpill *fake = dev;
+
+    return fake->held;
+}
+
 static const TmemSpillOps fake_ops = {
     .read = fake_read,
     .write = fake_write,
     .discard = fake_discard,
     .read_now = fake_read_now,
     .failed = fake_failed,
+    .held = fake_held,
 };
 
 static inline FakeSpill *fake_new(uint64_t size)

@@ -54,6 +54,11 @@ typedef struct TmemSpillOps {
     int (*read_now)(void *dev, uint64_t offset, void *buf, size_t len);
     /* A read has failed (@err > 0), or the first write after a good one. */
     void (*failed)(void *dev, TmemSpillOp op, int err);
+    /*
+     * Whether it begins no writes now, of its own accord: that they take long
+     * is not its fault. NULL: it never does.
+     */
+    bool (*held)(void *dev);
 } TmemSpillOps;
 
 /**

@@ -70,6 +70,7 @@ typedef struct VirtIOTMEMQueue {
     uint32_t reservations;
     /* What was done since it was last looked whether others want a turn */
     uint64_t spent;
+    int64_t began;              /* ns, of get_clock() */
 } VirtIOTMEMQueue;
 
 /* All fields but counters are protected by the BQL; the store locks itself. */
