@@ -56,18 +56,17 @@ migration_ends()
 	[ "$state" = failed ] || [ "$state" = completed ]
 }
 
-# migrate BYTES: the other side has taken so many when it takes a rest. They come from
-# RAM and the store in turn, until there is no more of RAM, which is mostly zeros.
+# migrate MS COMMAND: with this downtime limit, to a command
 migrate()
 {
-	local to="exec:(head -c $1; touch $VM_DIR/rest; until [ -e $VM_DIR/go ]; do sleep 0.1; done; cat) >/dev/null"
-
-	vm_qmp '{"execute": "migrate-set-parameters", "arguments":
-		{"max-bandwidth": 4294967296, "downtime-limit": 0}}' >/dev/null
-	vm_qmp "$(jq -nc --arg uri "$to" '{execute: "migrate", arguments: {uri: $uri}}')" >/dev/null
+	vm_qmp "{\"execute\": \"migrate-set-parameters\", \"arguments\":
+		{\"max-bandwidth\": 4294967296, \"downtime-limit\": $1}}" >/dev/null
+	vm_qmp "$(jq -nc --arg uri "exec:($2) >/dev/null" '{execute: "migrate", arguments: {uri: $uri}}')" >/dev/null
 }
 
-migrate $((pages * 3000))
+# The other side takes a rest when it has taken so much that some of the store is left:
+# RAM and store come in turn, and RAM is mostly zeros.
+migrate 0 "head -c $((pages * 3000)); touch $VM_DIR/rest; until [ -e $VM_DIR/go ]; do sleep 0.1; done; cat"
 vm_poll 30 test -e "$VM_DIR/rest" || bail "the guest is on its way"
 sleep 1
 vm_send off
@@ -78,6 +77,10 @@ vm_poll 30 migration_ends || :
 is "the migration fails" "$state" failed
 like "and says why" "$(cat "$VM_DIR/qemu.log")" 'virtio-tmem: the guest has removed the device'
 is "QEMU goes on" "$(vm_qmp '{"execute": "query-status"}' | jq -r .return.status)" running
+migrate 300 cat
+vm_poll 30 migration_ends || :
+is "without the device it can migrate" "$state" completed
+vm_qmp '{"execute": "cont"}' >/dev/null
 vm_send end
 vm_finish 120
 vm_data_ok disk
