@@ -50,15 +50,26 @@
 
 static DEFINE_IDA(vtmem_ida);
 
+static void vtmem_close_backing(struct virtio_tmem_disk *d)
+{
+	struct virtio_tmem_bdev backing;
+
+	mutex_lock(&d->lock);
+	backing = d->backing;
+	d->backing.bdev = NULL;
+	mutex_unlock(&d->lock);
+	if (backing.bdev) {
+		virtio_tmem_bdev_close(&backing);
+		bioset_exit(&d->bios);
+	}
+}
+
 static void vtmem_release_disk(struct kref *ref)
 {
 	struct virtio_tmem_disk *d = container_of(ref, struct virtio_tmem_disk,
 						  ref);
 
-	if (d->backing.bdev) {
-		virtio_tmem_bdev_close(&d->backing);
-		bioset_exit(&d->bios);
-	}
+	vtmem_close_backing(d);
 	virtio_tmem_wb_free_pages(&d->wb);
 	if (d->header)
 		__free_page(d->header);
@@ -658,12 +669,17 @@ static struct attribute *vtmem_attrs[] = {
 };
 ATTRIBUTE_GROUPS(vtmem);
 
-/* The last opener is gone, and so is the device. */
+/*
+ * The last opener is gone, and so is the device: nobody opens the disk again or
+ * sets its backing device. That is closed first, so that it is free for others
+ * once the disk is no longer to be seen.
+ */
 static void vtmem_remove_work(struct work_struct *work)
 {
 	struct virtio_tmem_disk *d = container_of(work, struct virtio_tmem_disk,
 						  remove_work);
 
+	vtmem_close_backing(d);
 	del_gendisk(d->disk);
 	virtio_tmem_put_disk(d->disk);
 	vtmem_put(d);
