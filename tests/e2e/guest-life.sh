@@ -150,8 +150,8 @@ wait $pid || fail pages
 val cpus "$(grep -c ^processor /proc/cpuinfo)"
 swapoff /dev/vtmem0 || fail swapoff
 JOB
-# Linux starts one processor and leaves the other to the job. One that QEMU plugs in is
-# of no use under TCG: Linux counts "0 hotplug CPUs" at boot, whatever maxcpus= says.
+# Linux starts one processor and leaves the other to the job. For one that is plugged
+# in there is plug-cpu.sh: under TCG this kernel takes none.
 VM_APPEND=maxcpus=1
 VM_CPUS=2
 VM_TMEM=$tmem
