@@ -59,7 +59,7 @@ ends 'giving up is a failure' 1 '1 passed, 1 failed' bailing.sh
 # shellcheck disable=SC2016 # the suite's own process
 suite dying <<< 'echo ok 1; echo 1..1; kill -SEGV $$'
 ends 'a death is a failure' 1 '1 passed, 1 failed' dying.sh
-limit=2
+limit=5
 suite slow <<< 'echo ok 1; echo 1..1; sleep 1000'
 ends 'a suite that does not end is a failure' 1 '1 passed, 1 failed' slow.sh
 suite stubborn <<< 'trap "" TERM; echo ok 1; echo 1..1; while :; do sleep 1; done'

@@ -45,7 +45,7 @@ is 'all press: shares by weight, within 5 %' "$status $(tail -n 1 <<<"$out" | jq
 	. / 100] | [.[0] / 1, .[1] / 2, .[2] / 4] | map(. > 0.95 and . < 1.05)')" '0 [true,true,true]'
 is 'never more than the total' "$(jq -s 'map(select(.committed > 734003200)) | length' <<<"$out")" 0
 is 'step by step' "$(jq -s '[.[].devices[2].new] | [.[1:], .[:-1]] | transpose | map(.[0] - .[1]) |
-	max < 200 * 1048576 and min >= 0' <<<"$out")" true
+	max < 350 * 1048576 and min >= 0' <<<"$out")" true
 manual=$(sed -n '/^.Cm balance$/,$p' tools/tmemctl.1)
 is 'the manual names each member' "$(jq -r 'keys[], (.devices[0] | keys[])' <<<"$out" | sort -u | while read -r m; do
 	grep -qw -e "$m" <<<"$manual" || echo "$m"; done)" ''
@@ -74,7 +74,7 @@ is 'a host that is short: down at once, to what is held' \
 # What does not answer, or refuses, or is not ours.
 printf '[guest b]\nmanaged=false\n' >"$conf"
 mock_start {a,b}:ok,demand=4000000000,max=104857600 c:hang,max=1 d:refuse,demand=4000000000,max=1048576000
-t balance -Q "$dir" -f "$conf" -t 2 -i 0.1 -n 3 --total 1G --json
+t balance -Q "$dir" -f "$conf" -t 5 -i 0.1 -n 3 --total 1G --json
 is 'a guest that hangs costs a line, once' "$status $(grep -c '^tmemctl: c: no greeting' <<<"$err")" '4 1'
 like 'a guest that refuses is reported' "$err" 'd: QEMU refused it: it does not want to'
 is 'nobody is raised while another did not go down' "$(tail -n 1 <<<"$out" | jq '.devices[0].new <= .devices[0].old')" true

@@ -198,7 +198,7 @@ says 'no status of it' "ns: its query-tmem has no 'status' that is a string"
 t stat -Q "$dir" -t 5 --json
 is 'errors are in the JSON too' "$(jq -c '[.guests[] | select(.error) | .error.kind] | group_by(.) |
 	map("\(.[0]) \(length)")' <<<"$out")" '["protocol 13","timeout 3","unreachable 1","unsupported 1"]'
-t list -Q "$dir" -t 2
+t list -Q "$dir" -t 5
 is 'list names the fault' "$(awk '$1 == "hang" || $1 == "die" { print $1, $7 }' <<<"$out")" $'die unreachable\nhang timeout'
 t stat -q "$MOCK_DIR/none.sock" -q "$dir/file.sock"
 like 'no socket there' "$err" 'none: there is no socket .*/none.sock: is the guest running\?'

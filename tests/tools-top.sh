@@ -17,15 +17,15 @@ screen=tmemctl-top-$$
 # ---- Without a terminal ----
 
 mock_start a:ok,demand=300000000 b:ok,demand=600000000 c:two hung:hang
-t top -Q "$dir" -t 2 -b -n 2 -i 0.5
+t top -Q "$dir" -t 5 -b -n 2 -i 0.5
 is 'batch: a screen for each look, the greatest first' \
 	"$status $(awk '$2 ~ /^tmem[01]$/ { print $1 }' <<<"$out" | tr '\n' ' ')" '4 b a c c b a c c '
 like 'the head sums up' "$(grep -c '^tmemctl top  ..:..:..  guests: 4, 1 silent  held: .* of 2.0G$' <<<"$out")" '^2$'
 like 'then the host' "$out" '^host: [0-9.]+[KMGT] of [0-9.]+[KMGT] available$'
 like 'what is silent comes below' "$(tail -n 2 <<<"$out")" '^hung: no greeting'
-t top -Q "$dir" -t 2 -b -n 2 -i 0.5 --sort name
+t top -Q "$dir" -t 5 -b -n 2 -i 0.5 --sort name
 is 'by name' "$(awk '$2 ~ /^tmem[01]$/ { print $1 }' <<<"$out" | tr '\n' ' ')" 'a b c c a b c c '
-t top -Q "$dir" -t 2 -b -n 2 -i 0.5 --sort rejected
+t top -Q "$dir" -t 5 -b -n 2 -i 0.5 --sort rejected
 is 'by what was refused' "$(awk '$2 ~ /^tmem[01]$/ { print $1 }' <<<"$out" | tail -n 4 | head -n 1)" b
 t top -Q "$dir" --sort size
 is 'by what is no key' "$status $err" "2 tmemctl: --sort: 'size' is not name, used, limit, puts, gets or rejected"
@@ -85,7 +85,7 @@ end_all()
 }
 trap end_all EXIT
 
-term 110 14 screen -Q "$dir" -t 2 -i 0.5
+term 110 14 screen -Q "$dir" -t 5 -i 0.5
 vm_poll 10 shows ' [0-9.]+k? +[0-9.]+k? +0$' || :
 shown=$(tmux -L "$screen" capture-pane -p)
 is 'the screen: head, table, who is silent, keys' "$(sed -E -e 's/[0-9]+:[0-9]+:[0-9]+/TIME/' -e 's/^host: .*/host: .../' \
@@ -97,7 +97,7 @@ b      tmem0     1.3G  512.0M   2.50  512.0M  512.0M  max      1.5% RATES
 a      tmem0   715.4M  286.1M   2.50  512.0M  512.0M  max      1.5% RATES
 c      tmem0   250.1M  100.0M   2.50  512.0M  512.0M  max      1.5% RATES
 c      tmem1   250.1M  100.0M   2.50  512.0M  512.0M  max      1.5% RATES
-hung: no greeting within 2 s: another program holds this monitor, which serves one client at a time, or its QE
+hung: no greeting within 5 s: another program holds this monitor, which serves one client at a time, or its QE
 
 
 

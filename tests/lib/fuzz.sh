@@ -21,7 +21,7 @@ fuzz_run()
 
 	shift
 	dir=$(mktemp -d)
-	text=$("$@" -timeout=60 -rss_limit_mb=2048 -artifact_prefix="$dir/" 2>&1) || status=$?
+	text=$("$@" -timeout=60 -report_slow_units=60 -rss_limit_mb=2048 -artifact_prefix="$dir/" 2>&1) || status=$?
 	found=$(compgen -G "$dir/*" | head -n 1) || :
 	if [ "$status" = 0 ] && [ -z "$found" ]; then
 		ok "$claim"

@@ -352,7 +352,13 @@ static uint64_t park(QTMEM *t, uint32_t pool, uint16_t *id)
     unsigned n;
 
     for (n = 0; n < 20; n++, index += 40) {
+        uint64_t requests = qtmem_counter(t, "requests");
+
         *id = begin_get(t, pool, index);
+        /* An IOThread may take its time to begin */
+        while (qtmem_counter(t, "requests") == requests) {
+            g_usleep(1000);
+        }
         g_usleep(20 * 1000);
         if (!qtmem_poll(t)) {
             return index;
