@@ -68,7 +68,7 @@ ok "all guests swap more than there is room for"
 conf=$base/balance.conf
 log=${TEST_LOGS:-build/test-logs}/e2e-balance.json
 mkdir -p "${log%/*}"
-printf '[balance]\ntotal=56M\ninterval=1\n[guest a]\nweight=1\n[guest b]\nweight=2\n[guest c]\nweight=4\n' >"$conf"
+printf '[balance]\ntotal=56M\nreserve=1M\ninterval=1\n[guest a]\nweight=1\n[guest b]\nweight=2\n[guest c]\nweight=4\n' >"$conf"
 "$tmemctl" balance "${places[@]}" -t 10 -f "$conf" --json >"$log" 2>"$base/balance.err" </dev/null &
 balance=$!
 
@@ -102,12 +102,14 @@ if vm_poll 5 settled '[8, 16, 32]'; then
 else
 	not_ok "and stays so" "$(tail -n 10 "$log")"
 fi
-is "never more than the total" "$(jq -s 'map(select(.committed > 56 * 1048576)) | length' "$log")" 0
+# Who grows before his limit falls may be above it for a round: nobody else gets more then
+is "never more than the total" "$(jq -s 'map(select(.committed > 56 * 1048576 and any(.devices[]; .new > .old))) |
+	length' "$log")" 0
 
 diag "$("$tmemctl" top -b -n 2 -i 2 "${places[@]}" -t 10 | sed '1,/^$/d')"
 
 # A cap for the greatest. What it holds goes as it writes to its pages.
-printf '[balance]\ntotal=56M\ninterval=1\n[guest a]\nweight=1\n[guest b]\nweight=2\n[guest c]\nweight=4\ncap=12M\n' >"$conf.new"
+printf '[balance]\ntotal=56M\nreserve=1M\ninterval=1\n[guest a]\nweight=1\n[guest b]\nweight=2\n[guest c]\nweight=4\ncap=12M\n' >"$conf.new"
 mv "$conf.new" "$conf"
 lines=$(wc -l <"$log")
 start=$SECONDS
@@ -119,6 +121,13 @@ else
 fi
 is "from the next round on, its limit is never above its cap" \
 	"$(tail -n "+$((lines + 2))" "$log" | jq -s 'map(.devices[2].new) | max <= 12 * 1048576')" true
+# shellcheck disable=SC2317 # called by vm_poll
+below_cap()
+{
+	[ "$(tail -n 1 "$log" | jq '.devices[2].used <= 12 * 1048576')" = true ]
+}
+
+vm_poll 60 below_cap || :
 is "nor is what it holds, once it has come below" \
 	"$(tail -n "+$((lines + 2))" "$log" | jq -s 'map(.devices[2].used <= 12 * 1048576) | .[index(true):] | all')" true
 

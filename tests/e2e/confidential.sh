@@ -32,9 +32,11 @@ await end
 JOB
 VM_MEM=256M
 VM_TMEM=id=tmem,max-size=128M,compression=none,spill=spill
-truncate -s 256M "$VM_DIR/spill"
+# In memory: were a disk slow, the guest would have to write back, and QEMU buffers for it
+mkdir "$VM_SHM/spill"
+truncate -s 256M "$VM_SHM/spill/file"
 vm_start -object memory-backend-memfd,id=ram,size=256M,dump=off -machine memory-backend=ram -trace 'virtio_tmem*' \
-	-blockdev "driver=file,node-name=spill,filename=$VM_DIR/spill"
+	-blockdev "driver=file,node-name=spill,filename=$VM_SHM/spill/file"
 
 # found dumped|hidden: how often the secret is in memory that a core dump has, or has
 # not; guest RAM aside

@@ -33,7 +33,7 @@ wait $pid
 swapoff /dev/vda || fail swapoff
 JOB
 VM_CPUS=2
-VM_TMEM=id=tmem,max-size=256M,num-queues=2,spill=spill,ioeventfd=on,iothread=io
+VM_TMEM=id=tmem,max-size=256M,num-queues=2,spill=spill,target=off,ioeventfd=on,iothread=io
 vm_start -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
 	-object iothread,id=io -blockdev "driver=file,node-name=spill,filename=$VM_DIR/spill,discard=unmap"
 vm_reach step1 120

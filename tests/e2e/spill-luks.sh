@@ -27,7 +27,8 @@ guest()
 		wait $pid
 	JOB
 	VM_MEM=224M
-	VM_TMEM=id=tmem0,max-size=128M,spill=spill
+	# However slow the disk, pages go nowhere else
+	VM_TMEM=id=tmem0,max-size=128M,spill=spill,target=off
 	vm_start "$@"
 	vm_reach step1 200
 	vm_set_size 25165824 tmem0

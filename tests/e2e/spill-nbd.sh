@@ -55,7 +55,8 @@ guest()
 		wait \$pid
 	JOB
 	VM_MEM=256M
-	VM_TMEM=id=tmem0,max-size=160M,spill=spill
+	# However slow the server, pages go nowhere else
+	VM_TMEM=id=tmem0,max-size=160M,spill=spill,target=off
 	vm_start -blockdev "driver=nbd,node-name=spill,server.type=unix,server.path=$VM_DIR/nbd.socket,reconnect-delay=$1"
 	vm_reach step1 200
 	vm_set_size 25165824 tmem0

@@ -284,7 +284,9 @@ vm_start()
 
 	for try in 1 2 3; do
 		vm_stop
-		rm -f "$VM_DIR"/*.sock "$VM_DIR"/*.log "$VM_DIR"/*.in "$VM_SHM"/*
+		rm -f "$VM_DIR"/*.sock "$VM_DIR"/*.log "$VM_DIR"/*.in
+		# Disks. What a test has in a folder is its own.
+		find "$VM_SHM" -maxdepth 1 -type f -delete
 		[ -z "$VM_IN" ] || exec {VM_IN}>&-
 		vm_launch "" "$@"
 		vm_died_of_tcg || return 0
@@ -332,10 +334,10 @@ vm_launch()
 		-nodefaults -no-user-config -display none
 		-kernel "$KERNEL" -initrd "${VM_JOB:-$INITRAMFS}"
 		# no_timer_check: on a busy host, the kernel finds its timer dead. And a
-		# host that stops for 21 seconds is no stall of the guest's.
+		# host that stops for 20 seconds is no stall or lockup of the guest's.
 		# rootfs=ramfs: pages of a tmpfs root would be swapped too,
 		# and a test that breaks swap would break its own shell.
-		-append "console=ttyS0 panic=-1 oops=panic no_timer_check rcupdate.rcu_cpu_stall_timeout=60 rootfstype=ramfs $VM_APPEND"
+		-append "console=ttyS0 panic=-1 oops=panic no_timer_check rcupdate.rcu_cpu_stall_timeout=60 watchdog_thresh=60 rootfstype=ramfs $VM_APPEND"
 		-chardev "file,id=console,path=$VM_DIR/console.log,append=on"
 		-serial "chardev:console"
 		-chardev "file,id=proto,path=$VM_DIR/proto.log,append=on,input-path=$VM_DIR/proto$name.in"
