@@ -671,8 +671,8 @@ ATTRIBUTE_GROUPS(vtmem);
 
 /*
  * The last opener is gone, and so is the device: nobody opens the disk again or
- * sets its backing device. That is closed first, so that it is free for others
- * once the disk is no longer to be seen.
+ * sets its backing device. That is closed first, so that others can claim it once
+ * the disk is no longer to be seen.
  */
 static void vtmem_remove_work(struct work_struct *work)
 {
