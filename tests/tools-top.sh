@@ -86,7 +86,7 @@ end_all()
 trap end_all EXIT
 
 term 110 14 screen -Q "$dir" -t 5 -i 0.5
-vm_poll 10 shows ' [0-9.]+k? +[0-9.]+k? +0$' || :
+vm_poll 20 shows ' [0-9.]+k? +[0-9.]+k? +0$' || :
 shown=$(tmux -L "$screen" capture-pane -p)
 is 'the screen: head, table, who is silent, keys' "$(sed -E -e 's/[0-9]+:[0-9]+:[0-9]+/TIME/' -e 's/^host: .*/host: .../' \
 	-e 's/ +[0-9.]+k? +[0-9.]+k? +[0-9.]+k?$/ RATES/' <<<"$shown")" \

@@ -90,7 +90,7 @@ vm_set_size $((64 << 20)) tmem0
 # shellcheck disable=SC2317 # called by vm_poll
 is_written()
 {
-	[ "$(du -k "$spill" | cut -f1)" -gt 0 ]
+	[ "$(vm_spill writes)" -gt 0 ]
 }
 vm_poll 10 is_written || :
 vm_stop

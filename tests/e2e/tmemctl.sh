@@ -92,7 +92,7 @@ is_active()
 	[ "$(vm_qmp '{"execute":"query-tmem"}' | jq -r '.return[].spill.status | select(.)')" = active ]
 }
 # A disk that was too slow is tried again after 10 seconds
-vm_poll 10 is_active || :
+vm_poll 20 is_active || :
 like "the metrics have the node's status" "$(t export)" \
 	'^virtio_tmem_spill_status\{guest="tmem-test",device="tmem0",status="active"\} 1$'
 

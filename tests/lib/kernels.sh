@@ -115,10 +115,12 @@ JOB
 # kernel_keeps_pages FRONT_END: the workload of integrity-1cpu.sh, but less
 kernel_keeps_pages()
 {
+	local used
+
 	vm_job <<JOB
 $(kernel_front "$1")
 swaptest name=data mib=256 procs=2 zero=4 same=3 part=40 \\
-	phases=stop,fill,rverify,rewrite,verify,fork,drop,rverify,stop &
+	phases=stop,fill,rverify,rewrite,verify,fork,drop,rverify,stop,verify &
 pid=\$!
 steps \$pid 2
 wait \$pid
@@ -144,6 +146,13 @@ JOB
 	cmp_ok "it gave pages" "$(vm_tmem gets)" -gt 5000
 	is "it was asked for nothing that it had not" "$(vm_tmem misses)" 0
 	is "no request was malformed" "$(vm_tmem invalid-requests)" 0
+	if [ "$1" = swapdev ]; then
+		used=$(vm_tmem bytes-used)
+		diag "it has $(vm_tmem pages) pages in $used bytes"
+		vm_set_size $((used / 3))
+		vm_poll 60 vm_tmem_below bytes-used $((used / 3 + 1)) || :
+		cmp_ok "it gives memory back" "$(vm_tmem bytes-used)" -le $((used / 3))
+	fi
 	vm_send go2
 	vm_finish 60
 	kernel_fits
@@ -151,6 +160,7 @@ JOB
 	cmp_ok "enough was verified" "$(vm_get data.verified)" -ge 400000
 	is "the driver lost no page" "$(vm_get end.virtio1.gets_failed)" 0
 	[ "$1" = swapdev ] || return 0
+	cmp_ok "pages were written back" "$(vm_get end.virtio1.written_back)" -gt 100
 	cmp_ok "pages went to the backing device" "$(vm_get end.virtio1.backing_writes)" -gt 1000
 	cmp_ok "and came from there" "$(vm_get end.virtio1.backing_reads)" -gt 1000
 	is "rmmod with swap on" "$(vm_get rmmod.on)" refused

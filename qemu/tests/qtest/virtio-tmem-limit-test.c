@@ -180,16 +180,6 @@ static void wait_counter_below(QTMEM *t, const char *name, uint64_t bound)
     }
 }
 
-static void wait_counter_above(QTMEM *t, const char *name, uint64_t bound)
-{
-    int64_t end = g_get_monotonic_time() + PATIENCE * G_USEC_PER_SEC;
-
-    while (qtmem_counter(t, name) <= bound) {
-        g_assert_cmpint(g_get_monotonic_time(), <, end);
-        g_usleep(20 * 1000);
-    }
-}
-
 /* qom-set of a property of the device that users know: the PCI proxy */
 static void set_size(QTMEM *t, const char *name, uint64_t value)
 {
@@ -437,7 +427,7 @@ static void target_falls_under_pressure_and_comes_back(void *obj, void *data,
     /* More than it was asked for: the limit had not come to rest */
     qtmem_flush(&t, pool, 0, target / 4, UINT64_MAX);
     config_interrupt(&t);
-    wait_counter_above(&t, "target-pages", NO_TARGET - 1);
+    qtmem_wait_counter_above(&t, "target-pages", NO_TARGET - 1);
     g_assert_cmpint(config_target(&t), ==, NO_TARGET);
     g_assert_true(config_interrupt(&t));
     qtmem_assert_range(&t, pool, 0, target / 4, QTMEM_RANDOM);
@@ -528,7 +518,7 @@ static void limit_follows_pressure(void *obj, void *data,
     script_set(script, 0);
     wait_limit_reason(&t, "hold");
     wait_limit_reason(&t, "growing");
-    wait_counter_above(&t, "limit", 5 * MIB);
+    qtmem_wait_counter_above(&t, "limit", 5 * MIB);
     g_assert_cmpint(qtmem_put_range(&t, persistent, 5000, 1, QTMEM_RANDOM), ==,
                     1);
     qtmem_assert_range(&t, persistent, 0, 1024, QTMEM_RANDOM);
@@ -553,7 +543,7 @@ static void cold_pages_are_recompressed_over_the_limit(void *obj, void *data,
     g_assert_cmpint(qtmem_counter(&t, "zstd-pages"), ==, 0);
 
     script_set(script, 60);
-    wait_counter_above(&t, "recompressed", 1023);
+    qtmem_wait_counter_above(&t, "recompressed", 1023);
     g_assert_cmpint(qtmem_counter(&t, "zstd-pages"), ==, 1024);
     g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 1024);
     g_assert_cmpint(qtmem_counter(&t, "bytes-stored"), <, stored * 9 / 10);
@@ -577,7 +567,7 @@ static void sizes_change_under_pressure(void *obj, void *data,
     g_assert_cmpint(qtmem_counter(&t, "limit"), ==, 16 * MIB);
     g_usleep(PROOF_USEC);
     set_size(&t, "max-size", 24 * MIB);
-    wait_counter_above(&t, "limit", 24 * MIB - 1);
+    qtmem_wait_counter_above(&t, "limit", 24 * MIB - 1);
     wait_limit_reason(&t, "max");
 
     g_assert_cmpint(qtmem_put_range(&t, pool, 0, 1024, QTMEM_RANDOM), ==, 1024);

@@ -318,10 +318,12 @@ static void changes_arrive(void *obj, void *data, QGuestAllocator *alloc)
         g_assert_cmpint(qtmem_flush(t, a, 0, i * 100 + 50,
                                     i * 100 + 59).value, ==, 10);
         qtmem_put_ok(t, a, 0, i * 100 + 55, QTMEM_SAME_FILLED, i);
+        if (i == 5) {
+            /* Not to be over before the rest is done, on a slow machine */
+            set_bandwidth(pair.from, SLOW / 16);
+        }
         g_usleep(50 * 1000);
     }
-    /* Not to be over before the rest is done, however slow this machine is */
-    set_bandwidth(pair.from, SLOW / 16);
     c = qtmem_make_pool(t);
     put_one_of_each(t, c, 3);
     qtmem_pool_destroy(t, b);

@@ -612,10 +612,7 @@ static void stop_ends_a_long_flush(void *obj, void *data,
     begin_long_flush(&b, &t, obj, alloc);
     requests = qtmem_counter(&t, "requests");
     qtmem_kick(&t);
-    /* An IOThread may not even have begun */
-    while (data && qtmem_counter(&t, "requests") == requests) {
-        g_usleep(100);
-    }
+    qtmem_wait_counter_above(&t, "requests", requests);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'stop' }");
     g_assert_cmpint(qtmem_counter(&t, "pages"), ==, 500);
     qtest_qmp_assert_success(t.qts, "{ 'execute': 'cont' }");
@@ -673,7 +670,6 @@ static void register_virtio_tmem_ring_test(void)
     };
     QOSGraphTestOptions iothread = {
         .before = add_iothread,
-        .arg = (void *)"iothread",
         .edge.extra_device_opts = "ioeventfd=on,iothread=io0",
     };
 

@@ -355,10 +355,7 @@ static uint64_t park(QTMEM *t, uint32_t pool, uint16_t *id)
         uint64_t requests = qtmem_counter(t, "requests");
 
         *id = begin_get(t, pool, index);
-        /* An IOThread may take its time to begin */
-        while (qtmem_counter(t, "requests") == requests) {
-            g_usleep(1000);
-        }
+        qtmem_wait_counter_above(t, "requests", requests);
         g_usleep(20 * 1000);
         if (!qtmem_poll(t)) {
             return index;

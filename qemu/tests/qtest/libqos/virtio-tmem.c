@@ -574,6 +574,16 @@ uint64_t qtmem_counter(QTMEM *t, const char *name)
     return value;
 }
 
+void qtmem_wait_counter_above(QTMEM *t, const char *name, uint64_t bound)
+{
+    int64_t end = g_get_monotonic_time() + QTMEM_TIMEOUT_US;
+
+    while (qtmem_counter(t, name) <= bound) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        g_usleep(1000);
+    }
+}
+
 void qtmem_fill_page(void *page, QTMEMKind kind, uint64_t seed)
 {
     uint64_t x = seed * 0x9e3779b97f4a7c15ull + 1;

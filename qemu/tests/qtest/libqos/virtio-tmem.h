@@ -210,6 +210,11 @@ QDict *qtmem_query(QTMEM *t);
  */
 uint64_t qtmem_counter(QTMEM *t, const char *name);
 
+/**
+ * qtmem_wait_counter_above: until it is more than @bound; fails after a minute
+ */
+void qtmem_wait_counter_above(QTMEM *t, const char *name, uint64_t bound);
+
 /* What a page is like: it compresses 2:1, or not at all, or is one word */
 typedef enum QTMEMKind {
     QTMEM_NORMAL,
