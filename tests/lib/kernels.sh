@@ -136,13 +136,13 @@ JOB
 	VM_APPEND=
 	[ "$1" = frontswap ] || VM_APPEND=virtio_tmem.frontswap=0
 	vm_start
-	# Before it holds more: with nothing to write back, it is never asked in vain
+	# Before it holds more: written back while pages come and go, some are asked for in vain
 	vm_reach step1 60
 	vm_set_size 25165824
 	vm_send go1
 	vm_reach step2 600
 	if [ "$1" = swapdev ]; then
-		# Nobody swaps meanwhile
+		# While nobody swaps
 		used=$(vm_tmem bytes-used)
 		diag "it has $(vm_tmem pages) pages in $used bytes"
 		vm_set_size $((used / 3))

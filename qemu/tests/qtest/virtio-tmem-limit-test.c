@@ -408,7 +408,7 @@ static void target_falls_under_pressure_and_comes_back(void *obj, void *data,
 
     qtmem_start(&t, obj, alloc, 0);
     pool = qtmem_make_pool(&t);
-    g_assert_cmpint(qtmem_put_range(&t, pool, 0, 4096, QTMEM_RANDOM), ==, 4096);
+    g_assert_cmpint(qtmem_put_range(&t, pool, 0, 2048, QTMEM_RANDOM), ==, 2048);
     held = qtmem_counter(&t, "pages");
     g_assert_cmpint(config_target(&t), ==, NO_TARGET);
     g_assert_false(config_interrupt(&t));
